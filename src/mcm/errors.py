@@ -1,0 +1,20 @@
+"""The one error type that means: the user can mend this."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: a field, a file, a prompt.
+
+    The message names the field or file, the value, what was expected and how to
+    fix it. The command line prints it without a traceback and exits with code 2.
+    """
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like ``name``, or ``None`` when nothing is close."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.4)
+    return matches[0] if matches else None
