@@ -1,0 +1,51 @@
+# make demo   install, then generate, distil and compare in a few minutes
+# make test   install, then linters, types and tests
+# make lint   linters and types only
+# make docs   build the documentation into site/
+#
+# TORCH_INDEX  a package index that holds the torch build of your choice. Empty by default:
+#              pip then takes torch from its configured index, and on Linux that build may
+#              bring CUDA libraries even where there is no GPU.
+#              Example: make demo TORCH_INDEX=<address of an index of CPU builds>
+# PYTHON       the interpreter that makes .venv (3.11 or newer).
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint docs clean
+.DEFAULT_GOAL := test
+
+demo: $(STAMP)
+	@$(BIN)/mcm demo
+
+test: lint
+	@$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+docs: .venv/.docs
+	@$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it or set PYTHON" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: set PYTHON to a newer one" >&2; exit 2; }
+	@echo "installing into .venv (once; this takes some minutes)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(PIP) $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$$(grep '^torch==' requirements.lock)"
+	@$(PIP) -c requirements.lock -e '.[dev]'
+	@touch $@
+
+.venv/.docs: $(STAMP)
+	@$(PIP) -c requirements.lock -e '.[docs]'
+	@touch $@

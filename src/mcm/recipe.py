@@ -1,0 +1,214 @@
+"""The typed recipe: YAML file, dotted overrides, one level of inheritance.
+
+A recipe file holds the sections of `mcm.settings.Recipe`. `base: other.yaml` (relative to the
+file that says it) takes another file's values first. Overrides such as `optimizer.lr=1e-5` come
+last; their values are read as YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mcm.errors import UserError
+from mcm.settings import Recipe
+
+__all__ = ["Recipe", "dump", "keys", "resolve", "save"]
+
+FILE_NAME = "recipe.yaml"
+_LEAST_LIKENESS = 0.6
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads `1e-5` as a number and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def resolve(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, its base and the overrides into one checked recipe.
+
+    Args:
+        path: YAML file.
+        overrides: `section.key=value` strings; the last one of a key wins.
+
+    Raises:
+        UserError: A file is missing or not YAML, a key is unknown, or a value does not fit.
+    """
+    file = Path(path)
+    values = _with_base(file)
+    for override in overrides:
+        values = _merged(values, _parse_override(override))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        given = {override.partition("=")[0].strip() for override in overrides}
+        lines = [_describe(detail, values, given, file) for detail in error.errors()]
+        raise UserError("\n".join(lines)) from None
+
+
+def dump(recipe: Recipe) -> str:
+    """Return the recipe as YAML that `resolve` reads back equal."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def save(recipe: Recipe, folder: str | os.PathLike[str]) -> Path:
+    """Write `recipe.yaml` into a folder in one atomic move and return its path."""
+    target = Path(folder) / FILE_NAME
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(dump(recipe), encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key, sections before their fields."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+
+
+def _with_base(file: Path) -> dict[str, Any]:
+    values = _read(file)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise UserError(f"{file}: base: got {base!r}, expected the path of a recipe")
+    inherited = _read(file.parent / base)
+    if "base" in inherited:
+        raise UserError(
+            f"{file}: base: {base} names a base of its own; only one level is followed, "
+            "so put the shared values into one file"
+        )
+    return _merged(inherited, values)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such recipe; give the path of a YAML file") from None
+    except (IsADirectoryError, UnicodeDecodeError):
+        raise UserError(f"{file}: not a recipe; give the path of a YAML file") from None
+    values = _parse(text, str(file))
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: expected sections (model, data, trainer, …), got {values!r:.60}")
+    return values
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{origin}, line {mark.line + 1}" if mark and mark.line else origin
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"{where}: not valid YAML: {problem}") from None
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    path, sign, text = override.partition("=")
+    parts = path.strip().split(".")
+    if not sign or not all(parts):
+        raise UserError(f"override {override!r}: expected key=value, such as optimizer.lr=1e-5")
+    value = _parse(text, f"override {override!r}")
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with the values of `above`; sections merge, lists are replaced."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        result[key] = value
+    return result
+
+
+def _describe(detail: ErrorDetails, values: Any, overridden: set[str], file: Path) -> str:
+    """Return one line on one fault: where it was given, its path, its value, what was expected."""
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "value_error":
+        field, _, rule = str(detail["ctx"]["error"]).partition(": ")
+        path = f"{path}.{field}".lstrip(".")
+        fault = f"got {_at(values, path)!r}, which {rule}"
+    elif detail["type"] == "extra_forbidden":
+        fault = f"unknown key; {_suggestion(path)}"
+    elif detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
+        path = path.rpartition(".")[0]
+        fault = f"got {list(detail['input'])}, expected one value more"
+    elif detail["type"] == "missing":
+        fault = f"missing; give it in the recipe or as {path}=value"
+    else:
+        fault = f"got {detail['input']!r}, expected {_expected(detail['msg'])}"
+    origin = "override" if any(_overlap(path, key) for key in overridden) else str(file)
+    return f"{origin}: {path}: {fault}"
+
+
+def _expected(message: str) -> str:
+    """Return what a message of the checker asks for: `Input should be a valid integer`."""
+    wanted = re.sub(r"^\w+ should (be |have )?", "", message)
+    wanted = re.sub(r" dictionary or instance of \w+$", " section of keys", wanted)
+    return re.sub(r"^(greater|less) than", r"a number \1 than", wanted)
+
+
+def _overlap(path: str, key: str) -> bool:
+    return path == key or path.startswith(f"{key}.") or key.startswith(f"{path}.")
+
+
+def _at(values: Any, path: str) -> Any:
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _suggestion(path: str) -> str:
+    """Name the valid keys nearest to an unknown one, or list the keys of its section."""
+    scores = {key: _likeness(path, key) for key in keys()}
+    best = max(scores.values())
+    if best > 0:
+        nearest = " or ".join(key for key, score in scores.items() if score == best)
+        return f"the nearest valid key is {nearest}"
+    section = path.rpartition(".")[0]
+    inside = [key.rpartition(".") for key in keys()]
+    return f"valid keys here: {', '.join(leaf for head, _, leaf in inside if head == section)}"
+
+
+def _likeness(path: str, key: str) -> float:
+    """Return in [0, 1] how alike two dotted keys are; 0 when their last parts are not."""
+    (section, _, leaf), (other_section, _, other_leaf) = path.rpartition("."), key.rpartition(".")
+    initials = "".join(word[:1] for word in leaf.split("_"))
+    leaves = difflib.SequenceMatcher(None, leaf, other_leaf).ratio()
+    leaves = 1.0 if initials == other_leaf else leaves
+    sections = difflib.SequenceMatcher(None, section, other_section).ratio()
+    return 0.75 * leaves + 0.25 * sections if leaves >= _LEAST_LIKENESS else 0.0

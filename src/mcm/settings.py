@@ -1,0 +1,272 @@
+"""The sections of a recipe, one frozen model each; `mcm.recipe` reads and writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _check_device(name: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", name):
+        return name
+    raise PydanticCustomError(
+        "device", "Input should be auto, cpu, mps, cuda, cuda:N, xpu or xpu:N"
+    )
+
+
+Device = Annotated[str, AfterValidator(_check_device)]
+Size = Annotated[tuple[Count, Count], Strict(False)]
+Steps = Annotated[int, Field(ge=1, le=50)]
+
+Representation = Literal["raw", "diff", "lcor", "gcor", "sgcor", "freql", "freqh", "learn"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys, wrong types and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class ModelSection(Section):
+    """The teacher, and where and in which number format it runs."""
+
+    teacher: Name
+    """Name of an embedded teacher (`fluent`), or a folder in the layout of diffusers."""
+    family: Literal["auto", "animatediff"] = "auto"
+    """Backbone family; `auto` reads it from the teacher's folder."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the frozen weights; `auto` takes the device's best."""
+    device: Device = "auto"
+    """`auto` (CUDA, then MPS, then XPU, then CPU), `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`."""
+
+
+class StudentSection(Section):
+    """What of the network is trained."""
+
+    mode: Literal["lora", "full"] = "lora"
+    """`lora` trains an adapter on the teacher's weights; `full` trains a copy of them."""
+    rank: Count = 64
+    """Rank r of the adapter."""
+    alpha: Positive = 64.0
+    """Adapter scale: the adapter's output is multiplied by alpha / rank."""
+    init: Name | None = None
+    """A student to continue from (name or folder); null starts at the teacher."""
+
+
+class DataSection(Section):
+    """Cached latents to train on. Paths are relative to the working folder."""
+
+    videos: Name
+    """Folder made by `mcm data cache`: video latents with their text states."""
+    images: Name | None = None
+    """Folder of clean images for the critic's real side; null: the videos' own frames."""
+    image_batch_size: Count | None = None
+    """Real images per critic step; null: as many as generated frames."""
+    frames: Count | None = None
+    """Frames of a clip; null: the teacher's own number."""
+    fps: Positive | None = None
+    """Frames per second of a clip; null: the teacher's own rate."""
+    size: Size | None = None
+    """Height and width in pixels; null: the teacher's own size."""
+    workers: CountOrZero = 0
+    """Processes that read ahead; 0 reads in the training process."""
+    drop_caption: Fraction = 0.0
+    """Probability of replacing a caption by the empty one."""
+
+
+class MotionSection(Section):
+    """Where the consistency loss compares motion."""
+
+    representation: Representation = "learn"
+    """M of the motion consistency loss; `raw` is plain latent consistency distillation."""
+    weight: NonNegative = 1.0
+    """Factor of the motion consistency loss."""
+    head_ema: Decay = 0.95
+    """EMA decay of the target's copy of the learnable head (`learn` only)."""
+    head_lr: Positive | None = None
+    """Learning rate of the learnable head; null: `optimizer.lr`."""
+
+
+class ConsistencySection(Section):
+    """The consistency function and the teacher's solver."""
+
+    grid_points: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Solver steps that divide the teacher's trajectory."""
+    loss: Literal["huber", "l2"] = "huber"
+    """Distance d of the motion consistency loss."""
+    huber_c: Positive = 1e-3
+    """δ of the pseudo-Huber distance √((a−b)² + δ²) − δ."""
+    timestep_scaling: Positive = 4.0
+    """k of c_skip and c_out: s = k·t."""
+    guidance: Annotated[tuple[NonNegative, NonNegative], Strict(False)] | None = None
+    """Least and greatest guidance scale to draw (1 is no guidance); null: the teacher's range.
+
+    This is the scale of diffusers, w + 1 for the paper's w; see `guidance_weights`.
+    """
+    ema_decay: Decay = 0.95
+    """EMA decay of the target network; 0 uses the student itself."""
+    time_weights: Annotated[tuple[NonNegative, ...], Strict(False)] | None = None
+    """Relative probability of equal parts of the grid, from least to most noise; null: uniform.
+
+    `[1, 1, 1, 2]` draws the noisiest quarter of the grid twice as often as each other.
+    """
+
+    @property
+    def guidance_weights(self) -> tuple[float, float] | None:
+        """Range of the paper's w in x̂0 = x̂0_c + w(x̂0_c − x̂0_u)."""
+        return None if self.guidance is None else (self.guidance[0] - 1, self.guidance[1] - 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ConsistencySection:
+        if self.guidance is not None and self.guidance[0] > self.guidance[1]:
+            raise ValueError("guidance: has its least number above its greatest")
+        if self.time_weights is not None and not sum(self.time_weights) > 0:
+            raise ValueError("time_weights: has no positive number")
+        return self
+
+
+class CriticSection(Section):
+    """The appearance critic."""
+
+    weight: NonNegative = 0.0
+    """λ_adv, factor of the adversarial loss; 0 trains without a critic."""
+    backbone: Name = "efficientnet-lite0"
+    """Frozen feature network of the critic."""
+    loss: Literal["hinge", "relativistic"] = "hinge"
+    """Adversarial loss."""
+    penalty: Literal["none", "r1", "r2", "r1r2"] = "r1"
+    """Gradient penalty on real samples (r1), generated ones (r2), or both."""
+    penalty_weight: NonNegative = 1e-5
+    """Factor of the gradient penalty."""
+    lr: Positive = 5e-5
+    """Learning rate of the critic's heads."""
+    frames_per_clip: Count = 2
+    """Frames of each generated clip that are decoded and judged."""
+    augment: Annotated[tuple[Literal["color", "translation", "cutout"], ...], Strict(False)] = (
+        "color",
+        "translation",
+        "cutout",
+    )
+    """Differentiable augmentations of real and generated frames."""
+    size: Count | None = None
+    """Pixels of a side at which the backbone sees frames; null: the backbone's own."""
+    text_conditioned: bool = True
+    """Whether the heads also judge the match of frame and caption."""
+
+
+class TrajectoriesSection(Section):
+    """Where clean latents come from."""
+
+    real_fraction: Fraction = 0.5
+    """λ_real, the probability, per sample, of a real video instead of a generated one."""
+    self_generation_steps: Steps = 1
+    """Student steps that make a generated latent."""
+
+
+class OptimizerSection(Section):
+    """AdamW on the student."""
+
+    lr: Positive = 5e-6
+    """Learning rate of the student."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay."""
+    betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.9, 0.999)
+    """Decay rates of the first and second moment."""
+    grad_clip: Positive | None = 10.0
+    """Greatest L2 norm of the gradient; null does not clip."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    warmup_steps: CountOrZero = 0
+    """Steps of linear growth from 0 to `lr`."""
+
+
+class ValidationSection(Section):
+    """Clips made while training, beside the teacher's on the same seeds."""
+
+    prompts: Annotated[tuple[Name, ...], Strict(False)] = ()
+    """Prompts; none turns validation clips off."""
+    seeds: Annotated[tuple[CountOrZero, ...], Strict(False)] = (0,)
+    """Seeds, each used for every prompt."""
+    steps: Annotated[tuple[Steps, ...], Strict(False)] = (1, 2, 4, 8)
+    """Student step counts."""
+
+
+class TrainerSection(Section):
+    """The loop: length, batches, checkpoints, logs."""
+
+    output: Name
+    """Folder for checkpoints, logs, the student and the resolved recipe."""
+    steps: Count
+    """Optimiser steps."""
+    batch_size: Count = 1
+    """Clips per process and forward pass."""
+    gradient_accumulation: Count = 1
+    """Forward passes per optimiser step."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Autocast; `auto` is bf16 where the hardware has it."""
+    seed: CountOrZero = 0
+    """Seed of every random draw."""
+    checkpoint_every: Count | None = 500
+    """Steps between checkpoints; null: by time only."""
+    checkpoint_minutes: Positive | None = None
+    """Minutes between checkpoints; null: by steps only."""
+    keep_last: Count = 2
+    """Checkpoints to keep."""
+    validate_every: Count | None = 500
+    """Steps between validations; null: never."""
+    validation: ValidationSection = ValidationSection()
+    """What a validation generates."""
+    log_every: Count = 10
+    """Steps between log lines."""
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where scalars and clips are logged."""
+    resume: Name | None = None
+    """`latest`, the path of a checkpoint, or null for a fresh run."""
+    max_minutes: Positive | None = None
+    """Minutes after which the run saves and ends; null: no limit."""
+
+
+class Recipe(Section):
+    """One distillation, fully described."""
+
+    model: ModelSection
+    """The teacher."""
+    student: StudentSection = StudentSection()
+    """What is trained."""
+    data: DataSection
+    """What it is trained on."""
+    motion: MotionSection = MotionSection()
+    """Motion representation and head."""
+    consistency: ConsistencySection = ConsistencySection()
+    """Consistency function and solver."""
+    critic: CriticSection = CriticSection()
+    """Appearance critic."""
+    trajectories: TrajectoriesSection = TrajectoriesSection()
+    """Real and generated latents."""
+    optimizer: OptimizerSection = OptimizerSection()
+    """Optimiser of the student."""
+    trainer: TrainerSection
+    """The loop."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.optimizer.warmup_steps > self.trainer.steps:
+            raise ValueError("optimizer.warmup_steps: is more than trainer.steps")
+        return self
