@@ -147,16 +147,30 @@ class CriticSection(Section):
 
     weight: NonNegative = 0.0
     """λ_adv, factor of the adversarial loss; 0 trains without a critic."""
-    backbone: Name = "efficientnet-lite0"
-    """Frozen feature network of the critic."""
+    backbone: Literal["efficientnet", "dinov2", "scratch"] = "efficientnet"
+    """Feature network of the critic; the first two are pretrained and frozen."""
+    levels: Annotated[tuple[CountOrZero, ...], Strict(False)] | None = None
+    """Feature levels to judge; null: the backbone's default."""
+    weights: Name | None = None
+    """File, folder or hub name of the backbone's weights; null: its default."""
+    size: Count = 224
+    """Largest side of a judged frame in pixels; smaller frames keep their size."""
+    width: Count = 64
+    """Channels inside every head."""
+    layout: Literal["map", "tokens"] = "map"
+    """`map`: 2-D convolutions on the feature grid; `tokens`: the paper's 1-D ones."""
+    text_conditioned: bool = True
+    """Whether the heads also judge the match of frame and caption."""
     loss: Literal["hinge", "relativistic"] = "hinge"
     """Adversarial loss."""
-    penalty: Literal["none", "r1", "r2", "r1r2"] = "r1"
-    """Gradient penalty on real samples (r1), generated ones (r2), or both."""
-    penalty_weight: NonNegative = 1e-5
-    """Factor of the gradient penalty."""
+    penalty: Literal["none", "features", "pixels"] = "features"
+    """What the gradient penalty differentiates by."""
+    penalty_weight: NonNegative = 1.0
+    """γ of the penalty (γ/2)·E‖∇D‖²."""
+    penalty_side: Literal["real", "both"] = "real"
+    """`real` is R1; `both` adds R2 on generated frames."""
     lr: Positive = 5e-5
-    """Learning rate of the critic's heads."""
+    """Learning rate of the critic."""
     frames_per_clip: Count = 2
     """Frames of each generated clip that are decoded and judged."""
     augment: Annotated[tuple[Literal["color", "translation", "cutout"], ...], Strict(False)] = (
@@ -165,10 +179,6 @@ class CriticSection(Section):
         "cutout",
     )
     """Differentiable augmentations of real and generated frames."""
-    size: Count | None = None
-    """Pixels of a side at which the backbone sees frames; null: the backbone's own."""
-    text_conditioned: bool = True
-    """Whether the heads also judge the match of frame and caption."""
 
 
 class TrajectoriesSection(Section):

@@ -1,0 +1,61 @@
+"""The command line `mcm`: names and summaries here, one thin file per command beside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from mcm.cli.group import LazyCommand, LazyGroup
+
+COMMANDS = {
+    "distill": "Distil a teacher into a student of few steps, as a recipe says.",
+    "generate": "Generate video from text with a student or a teacher.",
+    "data": "Prepare training data: cache latents, build the embedded world.",
+    "info": "Show versions, processors and memory.",
+    "version": "Show the version of mcm.",
+}
+"""Name and summary of every command; the code of NAME is `mcm.cli.NAME`, loaded when it runs."""
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Motion Consistency Model: distil video diffusion, generate in 1 to 8 steps."""
+
+
+def build() -> LazyGroup:
+    """Return the root command with every command's name and summary."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, LazyGroup)
+    for name, summary in COMMANDS.items():
+        root.add_command(LazyCommand(name, f"mcm.cli.{name}", summary))
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the console script `mcm` calls this.
+
+    Args:
+        arguments: What follows `mcm`; the process's own arguments if not given. `--debug` may
+            stand anywhere.
+
+    Raises:
+        SystemExit: Always; 0 done, 1 failed, 2 the user can mend it, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in words:
+        words = ["--debug", *(word for word in words if word != "--debug")]
+    build().main(words, prog_name="mcm")
