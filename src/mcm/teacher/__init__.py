@@ -1,0 +1,1 @@
+"""Training of the embedded teacher: autoencoder, text encoder, image UNet, motion modules."""

@@ -1,0 +1,193 @@
+"""The loop that trains every part of the embedded teacher: resumable, logged, averaged."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Batch = Any
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast to learn.
+
+    Attributes:
+        steps: Optimiser steps of the whole run.
+        lr: Peak learning rate; warmed up linearly, then cosine to a tenth.
+        warmup: Warm-up steps.
+        weight_decay: Decoupled weight decay.
+        ema_decay: Decay of the averaged weights that are shipped.
+        grad_clip: Largest gradient norm.
+        save_minutes: Minutes between checkpoints.
+        log_every: Steps between rows of the log.
+        seed: Seed of initialisation and data.
+    """
+
+    steps: int
+    lr: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    save_minutes: float = 4.0
+    log_every: int = 50
+    seed: int = 0
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine to a tenth."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return config.lr * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+class Average:
+    """Exponential moving average of a module's trainable parameters."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {
+            name: parameter.detach().clone()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Blend the current weights in; young averages forget faster."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        parameters = dict(module.named_parameters())
+        names = list(self.values)
+        torch._foreach_lerp_(
+            [self.values[name] for name in names],
+            [parameters[name].detach() for name in names],
+            1 - decay,
+        )
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Write the averaged weights into a module."""
+        parameters = dict(module.named_parameters())
+        for name, value in self.values.items():
+            parameters[name].copy_(value)
+
+
+def train(
+    module: nn.Module,
+    loss_of: Callable[[Batch], dict[str, Tensor]],
+    batches_from: Callable[[int], Iterable[Batch]],
+    config: LoopConfig,
+    folder: Path,
+    minutes: float | None = None,
+) -> int:
+    """Train a module and leave its averaged weights in it.
+
+    Args:
+        module: Holds the parameters that learn.
+        loss_of: Losses of a batch; they are summed.
+        batches_from: Batches from a step on; a pure function of the step.
+        config: The schedule.
+        folder: Holds ``state.pt`` and ``log.csv``; a run found there is resumed.
+        minutes: Stop (and save) after this time even if steps remain.
+
+    Returns:
+        The number of steps done so far.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay
+    )
+    average = Average(module, config.ema_decay)
+    step, seconds = _resume(module, optimizer, average, folder)
+    start = saved = time.monotonic()
+    sums: dict[str, float] = {}
+    for batch in batches_from(step):
+        if step >= config.steps or (minutes and time.monotonic() - start > minutes * 60):
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config)
+        losses = loss_of(batch)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        average.update(module, step)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach()) / config.log_every
+        if step % config.log_every == 0:
+            _log(folder, step, seconds + time.monotonic() - start, sums)
+            sums = {}
+        if time.monotonic() - saved > config.save_minutes * 60:
+            _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
+            saved = time.monotonic()
+    _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
+    average.copy_to(module)
+    return step
+
+
+def averaged(module: nn.Module, folder: Path) -> int:
+    """Load the averaged weights of a run into a module and return the run's step."""
+    state = torch.load(folder / "state.pt", weights_only=True)
+    average = Average(module, 0.0)
+    average.values = state["average"]
+    average.copy_to(module)
+    return int(state["step"])
+
+
+def _resume(
+    module: nn.Module, optimizer: torch.optim.Optimizer, average: Average, folder: Path
+) -> tuple[int, float]:
+    path = folder / "state.pt"
+    if not path.is_file():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["module"], strict=False)
+    optimizer.load_state_dict(state["optimizer"])
+    average.values = state["average"]
+    return int(state["step"]), float(state["seconds"])
+
+
+def _save(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    folder: Path,
+    step: int,
+    seconds: float,
+) -> None:
+    learned = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+    state = {
+        "module": learned,
+        "optimizer": optimizer.state_dict(),
+        "average": average.values,
+        "step": step,
+        "seconds": seconds,
+    }
+    part = folder / "state.part"
+    torch.save(state, part)
+    os.replace(part, folder / "state.pt")
+
+
+def _log(folder: Path, step: int, seconds: float, losses: dict[str, float]) -> None:
+    path = folder / "log.csv"
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["step", "seconds", *losses])
+        writer.writerow([step, f"{seconds:.1f}", *(f"{value:.6g}" for value in losses.values())])
+    text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    print(f"step {step}  {seconds:.0f} s  {text}", flush=True)
