@@ -1,0 +1,273 @@
+"""Read clips with PyAV: frames chosen by their time stamps, upright, cropped and resized."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcm.data.resize import CENTRE, Pixels, fit, over_white
+from mcm.data.samples import SampleError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_NOT_SEEKABLE = ("gif", "apng")
+_TOLERANCE = 0.25
+"""Part of a frame's time by which a container may have rounded its time stamps."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its first video stream.
+
+    Attributes:
+        width: Width in pixels as shown, after rotation.
+        height: Height in pixels as shown, after rotation.
+        duration: Seconds.
+        fps: Average frames per second.
+        codec: Name of the decoder.
+        rotation: Degrees counter-clockwise that a player turns the stored frames.
+    """
+
+    width: int
+    height: int
+    duration: float
+    fps: float
+    codec: str
+    rotation: int
+
+
+@dataclass(frozen=True)
+class _Timed:
+    start: float
+    end: float
+    frame: VideoFrame
+
+
+def probe_video(source: bytes | Path, *, file: str | None = None) -> VideoInfo:
+    """Read the facts of a video; decodes one frame.
+
+    Raises:
+        SampleError: As `read_video`.
+    """
+    file = _name(source, file)
+    with _opened(source, file) as (container, stream):
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise SampleError(file, "zero-length", "the video holds no frame")
+        sideways = frame.rotation % 180 == 90
+        rate = stream.average_rate or stream.guessed_rate
+        return VideoInfo(
+            width=frame.height if sideways else frame.width,
+            height=frame.width if sideways else frame.height,
+            duration=_duration(container, stream),
+            fps=float(rate) if rate else 0.0,
+            codec=stream.codec_context.name,
+            rotation=frame.rotation,
+        )
+
+
+def read_video(
+    source: bytes | Path,
+    *,
+    frames: int,
+    fps: float | None = None,
+    frame_interval: int = 1,
+    start: float = 0.0,
+    size: tuple[int, int] | None = None,
+    anchor: tuple[float, float] = CENTRE,
+    file: str | None = None,
+) -> Pixels:
+    """Read a clip of `frames` frames.
+
+    With `fps`, frame k is the one on screen at `start + k / fps`, also when the frame rate
+    varies. Without, it is every `frame_interval`-th frame from `start` on.
+
+    Args:
+        source: Content of a file of any container and codec that FFmpeg reads, or its path.
+        frames: Length of the clip.
+        fps: Frames per second of the clip, or `None` to count frames.
+        frame_interval: Step between frames where `fps` is `None`.
+        start: Seconds from the beginning of the video.
+        size: (height, width) to crop and resize to; `None` keeps the video's own.
+        anchor: Place of the crop, see `mcm.data.resize.crop_box`.
+        file: Name for messages; the path when not given.
+
+    Returns:
+        uint8 (t h w 3).
+
+    Raises:
+        SampleError: missing, unreadable, zero-length, corrupt, unknown codec, no video or too
+            short; names the file.
+    """
+    file = _name(source, file)
+    with _opened(source, file) as (container, stream):
+        timed = _timed_frames(container, stream, start)
+        if fps is None:
+            chosen = _every(timed, frames, frame_interval, start)
+        else:
+            chosen = _at_times(timed, [start + k / fps for k in range(frames)], 1 / fps)
+        pictures = [_picture(frame, size, anchor, file) for frame in chosen]
+    if len(pictures) < frames:
+        raise _shortage(file, len(pictures), frames, start)
+    if len({picture.shape for picture in pictures}) > 1:
+        raise SampleError(file, "corrupt", "the frame size changes inside the clip; give a size")
+    return np.stack(pictures)
+
+
+def clip_seconds(frames: int, fps: float | None, frame_interval: int, video_fps: float) -> float:
+    """Return the time from the first to the end of the last frame of a clip, in seconds."""
+    if fps is not None:
+        return frames / fps
+    return ((frames - 1) * frame_interval + 1) / video_fps if video_fps else 0.0
+
+
+def _name(source: bytes | Path, file: str | None) -> str:
+    return file or (str(source) if isinstance(source, Path) else "video")
+
+
+@contextmanager
+def _opened(source: bytes | Path, file: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    import av
+
+    _check_there(source, file)
+    try:
+        media = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        with av.open(media, mode="r") as container:
+            if not container.streams.video:
+                raise SampleError(file, "no video", "the file holds no video stream")
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it")
+            yield container, stream
+    except av.error.DecoderNotFoundError:
+        raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it") from None
+    except av.error.FFmpegError as error:
+        raise SampleError(file, "corrupt", f"FFmpeg: {error.strerror}") from None
+
+
+def _check_there(source: bytes | Path, file: str) -> None:
+    try:
+        length = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if isinstance(source, Path):
+            source.open("rb").close()
+    except FileNotFoundError:
+        raise SampleError(file, "missing", "no such file") from None
+    except OSError as error:
+        raise SampleError(file, "unreadable", error.strerror or str(error)) from None
+    if length == 0:
+        raise SampleError(file, "zero-length", "the file is empty")
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    """Return seconds as the headers say, or by the packets where they say nothing."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    if container.duration is not None:
+        return container.duration / 1e6
+    container.seek(0)
+    ends = [
+        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        for packet in container.demux(stream)
+        if packet.pts is not None
+    ]
+    return max(ends, default=0.0)
+
+
+def _timed_frames(container: InputContainer, stream: VideoStream, start: float) -> Iterator[_Timed]:
+    """Yield frames with their times, from the key frame before `start` where seeking works."""
+    if start > 0 and stream.codec_context.name not in _NOT_SEEKABLE:
+        assert stream.time_base is not None
+        origin = stream.start_time or 0
+        container.seek(origin + int(start / stream.time_base), stream=stream)
+        frames = _clocked(container, stream)
+        first = next(frames, None)
+        if first is not None and first.start <= start:
+            yield first
+            yield from frames
+            return
+        container.seek(origin, stream=stream)
+    yield from _clocked(container, stream)
+
+
+def _clocked(container: InputContainer, stream: VideoStream) -> Iterator[_Timed]:
+    """Yield frames with start and end in seconds from the beginning of the stream."""
+    rate = stream.average_rate or stream.guessed_rate
+    usual = 1 / float(rate) if rate else 0.04
+    origin = stream.start_time or 0
+    end = 0.0
+    for frame in container.decode(stream):
+        base, start, length = frame.time_base or stream.time_base, end, usual
+        if frame.pts is not None and base is not None:
+            start = float((frame.pts - origin) * base)
+            length = float(frame.duration * base) if frame.duration else usual
+        end = start + length
+        yield _Timed(start, end, frame)
+
+
+def _at_times(timed: Iterable[_Timed], times: list[float], period: float) -> Iterator[VideoFrame]:
+    """Yield for each time the frame then on screen; stop when the video ends before it."""
+    slack = _TOLERANCE * period
+    waiting = iter(times)
+    time = next(waiting, None)
+    shown: _Timed | None = None
+    for following in timed:
+        while shown is not None and time is not None and time + slack < following.start:
+            yield shown.frame
+            time = next(waiting, None)
+        if time is None:
+            return
+        shown = following
+    while shown is not None and time is not None:
+        if time >= max(shown.end - slack, shown.start + slack):
+            return
+        yield shown.frame
+        time = next(waiting, None)
+
+
+def _every(
+    timed: Iterable[_Timed], frames: int, interval: int, start: float
+) -> Iterator[VideoFrame]:
+    """Yield every `interval`-th frame from the one on screen at `start`."""
+    count = 0
+    for item in timed:
+        if start > 0 and item.end - _TOLERANCE * (item.end - item.start) <= start:
+            continue
+        if count % interval == 0:
+            yield item.frame
+        count += 1
+        if count > (frames - 1) * interval:
+            return
+
+
+def _picture(
+    frame: VideoFrame, size: tuple[int, int] | None, anchor: tuple[float, float], file: str
+) -> Pixels:
+    """Return one upright RGB picture of the wanted size."""
+    if frame.is_corrupt:
+        raise SampleError(file, "corrupt", f"the frame at {frame.time or 0:.3f} s is damaged")
+    if any(component.is_alpha for component in frame.format.components):
+        pixels = over_white(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
+    else:
+        pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    upright = np.rot90(pixels, round(frame.rotation / 90))
+    return fit(upright, size, anchor) if size else np.ascontiguousarray(upright)
+
+
+def _shortage(file: str, got: int, frames: int, start: float) -> SampleError:
+    if got == 0 and start == 0:
+        return SampleError(file, "zero-length", "the video holds no frame")
+    return SampleError(
+        file,
+        "too short",
+        f"holds {got} of the {frames} frames wanted from {start:g} s on; "
+        "ask for fewer frames, more frames per second or a smaller frame interval",
+    )
