@@ -149,8 +149,8 @@ def test_fit_crops_or_averages() -> None:
 
 
 def test_fit_is_differentiable() -> None:
-    for seed in range(3):
-        x = frames(2, 8, 6).double().requires_grad_()
+    for seed in range(2):
+        x = frames(1, 6, 5).double().requires_grad_()
         assert torch.autograd.gradcheck(lambda y, s=seed: fit(y, 4, 1, seeded(s)), (x,))
 
 

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,15 +7,6 @@ from mcm.appearance.critic import Critic, CriticConfig
 from mcm.errors import UserError
 
 TEXT = 6
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -134,37 +123,36 @@ def test_frames_of_two_sizes_are_judged_together() -> None:
     [
         {"backbone": "scratch"},
         {"backbone": "efficientnet"},
-        {"backbone": "efficientnet", "layout": "tokens"},
-        {"backbone": "efficientnet", "loss": "relativistic", "penalty_side": "both"},
+        {"backbone": "efficientnet", "layout": "tokens", "loss": "relativistic"},
     ],
 )
 def test_learns_to_tell_sharp_from_blurred_and_stamped(fields: dict[str, object]) -> None:
     critic = small(augment=("color", "translation"), **fields)
     optimiser = torch.optim.Adam([p for p in critic.parameters() if p.requires_grad], lr=5e-3)
-    generator, text = seeded(4), torch.zeros(8, TEXT)
+    generator, text = seeded(4), torch.zeros(6, TEXT)
     for _ in range(40):
-        real, fake = sharp(8, 64, generator), poor(sharp(8, 64, generator))
+        real, fake = sharp(6, 48, generator), poor(sharp(6, 48, generator))
         optimiser.zero_grad()
         critic.critic_loss(real, fake, text, text, generator)["loss"].backward()
         optimiser.step()
     critic.eval()
-    unseen = sharp(32, 64, seeded(99))
+    unseen = sharp(32, 48, seeded(99))
     with torch.no_grad():
         real, fake = (
             critic(f, torch.zeros(32, TEXT), seeded(7)).mean(1) for f in (unseen, poor(unseen))
         )
     assert (real > fake).float().mean() > 0.95
-    assert real.mean() - fake.mean() > 3 * (real.std() + fake.std()) / 2 or real.min() > fake.max()
+    assert real.mean() - fake.mean() > real.std() + fake.std()
 
 
 def test_learns_which_text_belongs_to_which_frame() -> None:
     critic = small("efficientnet", augment=("translation",))
     optimiser = torch.optim.Adam([p for p in critic.parameters() if p.requires_grad], lr=5e-3)
-    frames = torch.full((8, 3, 32, 32), -1.0)
-    frames[:4, 0], frames[4:, 2] = 1.0, 1.0
-    right = torch.eye(2, TEXT).repeat_interleave(4, 0)
+    frames = torch.full((4, 3, 32, 32), -1.0)
+    frames[:2, 0], frames[2:, 2] = 1.0, 1.0
+    right = torch.eye(2, TEXT).repeat_interleave(2, 0)
     wrong, generator = right.flip(0), seeded(1)
-    for _ in range(40):
+    for _ in range(30):
         optimiser.zero_grad()
         critic.critic_loss(frames, frames, right, wrong, generator)["loss"].backward()
         optimiser.step()

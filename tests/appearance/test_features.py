@@ -1,6 +1,5 @@
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from mcm.appearance.efficientnet import (
     same_convolution,
 )
 from mcm.appearance.features import make_features
+from mcm.appearance.scratch import with_detail
 from mcm.errors import UserError
 
 TINY = {
@@ -132,6 +132,14 @@ def test_scratch_trains() -> None:
     assert not features.frozen and all(p.requires_grad for p in features.parameters())
 
 
+def test_detail_is_zero_on_flat_colour_and_sees_an_edge() -> None:
+    flat = torch.full((1, 3, 8, 8), 0.3)
+    torch.testing.assert_close(with_detail(flat)[:, 3:], torch.zeros_like(flat))
+    flat[..., 4:] = -0.3
+    detail = with_detail(flat)[0, 3, 3]
+    torch.testing.assert_close(detail, torch.tensor([0, 0, 0, 0.8, -0.8, 0, 0, 0]))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -187,8 +195,6 @@ def test_other_weights_are_a_user_error(tmp_path: Path) -> None:
 def test_missing_package_is_a_user_error(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent: dict[str, ModuleType | None] = {module: None}
-    for key, value in absent.items():
-        monkeypatch.setitem(sys.modules, key, value)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match="pip install"):
         make_features(name)
