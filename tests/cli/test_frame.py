@@ -4,7 +4,6 @@ import importlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ import typer
 from mcm.cli import COMMANDS, main
 
 HELP = Path(__file__).with_name("help.txt")
-HELP_SECONDS = 2.0
-"""Four times the 0.5 s that an idle machine must keep: test machines are busy."""
+HELP_SECONDS = 1.0
+"""Processor seconds, twice the 0.5 s that users are promised; busy machines do not change them."""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,12 +41,12 @@ def test_help_text_is_pinned() -> None:
 
 def test_help_is_fast() -> None:
     run("--help")
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert run("--help").returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < HELP_SECONDS
+    before = os.times()
+    assert run("--help").returncode == 0
+    after = os.times()
+    used = after.children_user - before.children_user
+    used += after.children_system - before.children_system
+    assert 0 < used < HELP_SECONDS
 
 
 def test_help_loads_no_heavy_library_and_no_command() -> None:
