@@ -18,7 +18,8 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mcm.data.fluent.world import World
+from mcm.data.fluent.scene import Split
+from mcm.data.fluent.world import Domain, World
 from mcm.teacher.loop import LoopConfig, train
 
 LATENT_CHANNELS = 16
@@ -71,7 +72,7 @@ class WorldFrames(Dataset[Tensor]):
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         return frames[:: len(frames) // count][:count]
 
-    def _still(self, number: int, domain: str) -> np.ndarray:
+    def _still(self, number: int, domain: Domain) -> np.ndarray:
         return np.asarray(self.world.still(abs(number), domain, self.split).image)
 
 

@@ -1,0 +1,125 @@
+"""The teacher's training set in memory: latent clips, captions and what each clip means."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mcm.data.fluent.captions import image_caption
+from mcm.data.fluent.scene import BACKGROUNDS
+from mcm.data.fluent.world import World
+from mcm.data.samples import Sample
+from mcm.data.sources import open_source
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ClipCorpus:
+    """Latent clips of the video domain.
+
+    Attributes:
+        latents_ncthw: Scaled latents (n, c, t, h, w) in float16.
+        captions: Caption of each clip.
+        meaning_n: Number of the (concept, motion, background) combination of each clip.
+    """
+
+    latents_ncthw: Tensor
+    captions: list[str]
+    meaning_n: Tensor
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def clips(self, index_b: Tensor) -> Tensor:
+        """Return clips as float32 (b, c, t, h, w)."""
+        return self.latents_ncthw[index_b].float()
+
+    def frames(self, index_b: Tensor, time_b: Tensor) -> Tensor:
+        """Return single latent frames as float32 (b, c, h, w)."""
+        return self.latents_ncthw[index_b, :, time_b].float()
+
+    def draw(self, seed: int, step: int, count: int) -> Tensor:
+        """Return clip numbers of a step: shuffled epochs, a pure function of the arguments."""
+        start = step * count
+        numbers = []
+        for epoch in range(start // len(self), (start + count - 1) // len(self) + 1):
+            order = torch.randperm(len(self), generator=generator_of(seed, epoch))
+            first = max(start - epoch * len(self), 0)
+            numbers.append(order[first : start + count - epoch * len(self)])
+        return torch.cat(numbers)
+
+    def every_wording(self) -> Iterator[str]:
+        """Yield the captions and wordings of stills, so that the vocabulary knows every noun."""
+        yield from self.captions
+        rng = np.random.default_rng(0)
+        for noun in World().pack.index.stills.values():
+            for background in BACKGROUNDS:
+                yield image_caption(noun, background, rng)
+
+
+def generator_of(*key: int) -> torch.Generator:
+    """Return a generator seeded by several numbers."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)
+
+
+def encode_corpus(shards: Path, vae: AutoencoderDC, folder: Path) -> None:
+    """Encode every clip of a shard folder; finished chunks of a broken run are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chunk: list[Sample] = []
+    number = 0
+    for sample in open_source(shards):
+        assert isinstance(sample, Sample), sample
+        chunk.append(sample)
+        if len(chunk) == _CHUNK:
+            _encode_chunk(chunk, vae, folder / f"clips-{number:04}.safetensors")
+            chunk, number = [], number + 1
+    if chunk:
+        _encode_chunk(chunk, vae, folder / f"clips-{number:04}.safetensors")
+
+
+@torch.no_grad()
+def _encode_chunk(chunk: list[Sample], vae: AutoencoderDC, path: Path) -> None:
+    if path.is_file():
+        return
+    latents = torch.stack([_encode_clip(sample, vae) for sample in chunk])
+    facts = [{"caption": sample.caption, **sample.metadata} for sample in chunk]
+    part = path.with_suffix(".part")
+    save_file({"latents": latents}, part, {"facts": json.dumps(facts)})
+    part.replace(path)
+
+
+def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
+    assert isinstance(sample.media, bytes)
+    with av.open(io.BytesIO(sample.media)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    video_tchw = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents_tchw = vae.encode(video_tchw).latent * vae.config.scaling_factor
+    return latents_tchw.transpose(0, 1).half()
+
+
+def load_corpus(folder: Path) -> ClipCorpus:
+    """Load the encoded clips of a folder into memory."""
+    from safetensors import safe_open
+
+    latents, captions, meanings = [], [], []
+    for path in sorted(folder.glob("clips-*.safetensors")):
+        latents.append(load_file(path)["latents"])
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+        captions += [fact["caption"] for fact in facts]
+        meanings += [f"{fact['concept']}/{fact['motion']}/{fact['background']}" for fact in facts]
+    numbers = {meaning: number for number, meaning in enumerate(sorted(set(meanings)))}
+    meaning_n = torch.tensor([numbers[meaning] for meaning in meanings])
+    return ClipCorpus(torch.cat(latents), captions, meaning_n)

@@ -1,0 +1,185 @@
+"""The denoisers: an image UNet on single frames, then motion modules on clips.
+
+Guo et al., *AnimateDiff*, 2023 (arXiv 2307.04725), trained in the same two stages;
+v-prediction on a schedule with zero terminal SNR (Lin et al., 2023, arXiv 2305.08891).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from mcm.diffusion import VarianceSchedule
+from mcm.teacher.corpus import ClipCorpus, generator_of
+from mcm.teacher.loop import LoopConfig, train
+from mcm.teacher.text import MAX_TOKENS, WIDTH
+
+SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+}
+_CHANNELS = (128, 256)
+_LAYERS = 1
+_HEADS = 4
+_GROUPS = 32
+DROP_CAPTION = 0.1
+
+
+def make_image_unet(latent_channels: int, latent_size: int) -> UNet2DConditionModel:
+    """Return a fresh image UNet."""
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * len(_CHANNELS),
+        up_block_types=("CrossAttnUpBlock2D",) * len(_CHANNELS),
+        block_out_channels=_CHANNELS,
+        layers_per_block=_LAYERS,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=_HEADS,
+        norm_num_groups=_GROUPS,
+    )
+
+
+def make_motion_adapter() -> MotionAdapter:
+    """Return fresh motion modules, which start as the identity."""
+    return MotionAdapter(
+        block_out_channels=_CHANNELS,
+        motion_layers_per_block=_LAYERS,
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=_HEADS,
+        motion_norm_num_groups=_GROUPS,
+        motion_max_seq_length=32,
+    )
+
+
+class TextStates:
+    """Text states of every caption of a corpus, and of the empty prompt, computed once."""
+
+    def __init__(self, captions: list[str], folder: Path) -> None:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+        unique = sorted({"", *captions})
+        rows = {caption: row for row, caption in enumerate(unique)}
+        self.row_n = torch.tensor([rows[caption] for caption in captions])
+        self.empty = rows[""]
+        self.states_ukd = torch.cat(
+            [
+                encode_captions(tokenizer, encoder, unique[start : start + 256])
+                for start in range(0, len(unique), 256)
+            ]
+        )
+
+    def draw(self, index_b: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the states of clips' captions, some replaced by the empty prompt's."""
+        rows = self.row_n[index_b].clone()
+        rows[torch.rand(len(rows), generator=generator) < DROP_CAPTION] = self.empty
+        return self.states_ukd[rows]
+
+
+@torch.no_grad()
+def encode_captions(
+    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str]
+) -> Tensor:
+    """Return the text states of captions, (b, l, d)."""
+    ids = tokenizer(
+        captions,
+        padding="max_length",
+        max_length=MAX_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    return encoder(ids).last_hidden_state
+
+
+def velocity_loss(
+    network: nn.Module,
+    schedule: VarianceSchedule,
+    x0: Tensor,
+    tokens: Tensor,
+    seed: tuple[int, ...],
+) -> Tensor:
+    """Return the v-prediction loss ‖v̂(α x0 + σ ε, t) − (α ε − σ x0)‖², mean over elements."""
+    generator = generator_of(*seed)
+    t_b = torch.randint(0, schedule.num_timesteps, (len(x0),), generator=generator)
+    noise = torch.randn(x0.shape, generator=generator)
+    alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t_b))
+    predicted = network(alpha * x0 + sigma * noise, t_b, tokens).sample
+    return (predicted - (alpha * noise - sigma * x0)).square().mean()
+
+
+def train_image_unet(
+    corpus: ClipCorpus,
+    text: Path,
+    folder: Path,
+    config: LoopConfig,
+    batch_size: int = 32,
+    minutes: float | None = None,
+) -> None:
+    """Train the image UNet on single frames and save it as ``folder/unet``."""
+    torch.manual_seed(config.seed)
+    unet = make_image_unet(corpus.latents_ncthw.shape[1], corpus.latents_ncthw.shape[-1])
+    states = TextStates(corpus.captions, text)
+    schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        index_b = corpus.draw(config.seed, step, batch_size)
+        generator = generator_of(config.seed, 1, step)
+        time_b = torch.randint(0, corpus.latents_ncthw.shape[2], (batch_size,), generator=generator)
+        tokens = states.draw(index_b, generator)
+        x0 = corpus.frames(index_b, time_b)
+        return {"velocity": velocity_loss(unet, schedule, x0, tokens, (config.seed, 2, step))}
+
+    train(unet, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
+    unet.save_pretrained(folder / "unet")
+
+
+def train_motion(
+    corpus: ClipCorpus,
+    text: Path,
+    image_unet: Path,
+    folder: Path,
+    config: LoopConfig,
+    batch_size: int = 4,
+    frozen: bool = False,
+    minutes: float | None = None,
+) -> None:
+    """Train motion modules on clips; save ``folder/unet`` and ``folder/motion_adapter``.
+
+    Args:
+        frozen: Whether the image layers stay as they are; otherwise they go on learning.
+    """
+    torch.manual_seed(config.seed)
+    image = UNet2DConditionModel.from_pretrained(image_unet)
+    unet = UNetMotionModel.from_unet2d(image, make_motion_adapter())
+    if frozen:
+        unet.freeze_unet2d_params()
+    states = TextStates(corpus.captions, text)
+    schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
+    frames = corpus.latents_ncthw.shape[2]
+
+    def losses(step: int) -> dict[str, Tensor]:
+        index_b = corpus.draw(config.seed, step, batch_size)
+        tokens = states.draw(index_b, generator_of(config.seed, 1, step))
+        tokens = tokens.repeat_interleave(frames, 0)
+        x0 = corpus.clips(index_b)
+        return {"velocity": velocity_loss(unet, schedule, x0, tokens, (config.seed, 2, step))}
+
+    def batches(start: int) -> Iterator[int]:
+        return iter(range(start, config.steps + 1))
+
+    train(unet, losses, batches, config, folder, minutes)
+    unet.save_pretrained(folder / "motion_unet")
