@@ -1,0 +1,83 @@
+"""Where a model runs and in which number format, from what the user said or `auto`."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from mcm.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of a name; `auto` takes CUDA, then MPS, then XPU, then the CPU.
+
+    Raises:
+        UserError: The name is none of `auto`, `cpu`, `mps`, `cuda`, `cuda:N`, `xpu`, `xpu:N`, or
+            this machine does not have that device.
+    """
+    counts = _counts()
+    if name == "auto":
+        return torch.device(next(kind for kind, count in counts.items() if count))
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", name):
+        raise UserError(
+            f"device: got {name!r}, expected auto, cpu, mps, cuda, cuda:N, xpu or xpu:N"
+        )
+    device = torch.device(name)
+    if (device.index or 0) >= counts[device.type]:
+        there = ", ".join(kind for kind, count in counts.items() if count)
+        raise UserError(f"device: {name} is not on this machine, which has {there}; use auto")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the number format of a name; `auto` takes the fastest that the device has built in.
+
+    That is bfloat16 where the hardware computes in it, else float16 on MPS and older CUDA
+    devices, else float32.
+
+    Raises:
+        UserError: The name is none of `auto`, `float32`, `bfloat16`, `float16`.
+    """
+    if name == "auto":
+        return _best_dtype(device)
+    if name not in DTYPES:
+        raise UserError(f"dtype: got {name!r}, expected auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done what it was given; for honest timings."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _counts() -> dict[str, int]:
+    """Devices of each kind, the preferred kind first."""
+    return {
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count(),
+        "cpu": 1,
+    }
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    match device.type:
+        case "cuda":
+            major, _ = torch.cuda.get_device_capability(device)
+            return torch.bfloat16 if major >= 8 else torch.float16
+        case "mps":
+            return torch.float16
+        case "xpu":
+            return torch.bfloat16
+    return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    capabilities = getattr(torch.backends.cpu, "get_cpu_capability", str)()
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return bool(amx or (avx512 and "AVX512" in capabilities))
