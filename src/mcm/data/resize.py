@@ -22,7 +22,7 @@ def crop_box(
         anchor: Where the box lies in the room there is, (vertical, horizontal) in [0, 1].
     """
     scale = min(height / size[0], width / size[1])
-    box_height, box_width = size[0] * scale, size[1] * scale
+    box_height, box_width = min(size[0] * scale, height), min(size[1] * scale, width)
     top, left = anchor[0] * (height - box_height), anchor[1] * (width - box_width)
     return left, top, min(left + box_width, width), min(top + box_height, height)
 

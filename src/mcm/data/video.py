@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _NOT_SEEKABLE = ("gif", "apng")
-_TOLERANCE = 0.25
-"""Part of a frame's time by which a container may have rounded its time stamps."""
+_ROUNDING = 0.01
+"""Seconds by which a container may have rounded a time stamp (GIF counts in hundredths)."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ def _opened(source: bytes | Path, file: str) -> Iterator[tuple[InputContainer, V
             yield container, stream
     except av.error.DecoderNotFoundError:
         raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it") from None
+    except av.error.EOFError:
+        raise SampleError(file, "zero-length", "the file ends before its first frame") from None
     except av.error.FFmpegError as error:
         raise SampleError(file, "corrupt", f"FFmpeg: {error.strerror}") from None
 
@@ -215,12 +217,12 @@ def _clocked(container: InputContainer, stream: VideoStream) -> Iterator[_Timed]
 
 def _at_times(timed: Iterable[_Timed], times: list[float], period: float) -> Iterator[VideoFrame]:
     """Yield for each time the frame then on screen; stop when the video ends before it."""
-    slack = _TOLERANCE * period
+    slack = min(_ROUNDING, period / 4)
     waiting = iter(times)
     time = next(waiting, None)
     shown: _Timed | None = None
     for following in timed:
-        while shown is not None and time is not None and time + slack < following.start:
+        while shown is not None and time is not None and not _begun(following, shown, time, slack):
             yield shown.frame
             time = next(waiting, None)
         if time is None:
@@ -233,13 +235,17 @@ def _at_times(timed: Iterable[_Timed], times: list[float], period: float) -> Ite
         time = next(waiting, None)
 
 
+def _begun(frame: _Timed, before: _Timed, time: float, slack: float) -> bool:
+    return frame.start <= time + min(slack, (frame.start - before.start) / 4)
+
+
 def _every(
     timed: Iterable[_Timed], frames: int, interval: int, start: float
 ) -> Iterator[VideoFrame]:
     """Yield every `interval`-th frame from the one on screen at `start`."""
     count = 0
     for item in timed:
-        if start > 0 and item.end - _TOLERANCE * (item.end - item.start) <= start:
+        if start > 0 and item.end - min(_ROUNDING, (item.end - item.start) / 4) <= start:
             continue
         if count % interval == 0:
             yield item.frame

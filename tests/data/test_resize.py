@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcm.data.resize import crop_box, fit, over_white
+
+sides = st.integers(1, 400)
+parts = st.floats(0, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sides, sides, st.tuples(sides, sides), st.tuples(parts, parts))
+def test_the_box_lies_inside_fills_one_side_and_has_the_aspect(
+    height: int, width: int, size: tuple[int, int], anchor: tuple[float, float]
+) -> None:
+    left, top, right, bottom = crop_box(height, width, size, anchor)
+    assert left >= 0
+    assert top >= 0
+    assert right <= width
+    assert bottom <= height
+    assert (right - left) * size[0] == pytest.approx((bottom - top) * size[1], rel=1e-6)
+    assert right - left == pytest.approx(width) or bottom - top == pytest.approx(height)
+
+
+def test_the_anchor_moves_the_box_from_edge_to_edge() -> None:
+    assert crop_box(10, 30, (10, 10), (0.5, 0.0)) == (0, 0, 10, 10)
+    assert crop_box(10, 30, (10, 10), (0.5, 1.0)) == (20, 0, 30, 10)
+    assert crop_box(10, 30, (10, 10)) == (10, 0, 20, 10)
+
+
+def test_the_same_size_is_the_same_picture() -> None:
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    assert (fit(pixels, (4, 6)) == pixels).all()
+
+
+def test_halving_averages() -> None:
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    assert (fit(pixels, (4, 4)) == 90).all()
+
+
+def test_over_white() -> None:
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
+    assert over_white(pixels).tolist() == [[[10, 20, 30], [255, 255, 255]]]
