@@ -171,6 +171,10 @@ class CriticSection(Section):
     """`real` is R1; `both` adds R2 on generated frames."""
     lr: Positive = 5e-5
     """Learning rate of the critic."""
+    betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.0, 0.99)
+    """Decay rates of the first and second moment of the critic's optimiser."""
+    betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.9, 0.999)
+    """Decay rates of the critic's first and second moment."""
     frames_per_clip: Count = 2
     """Frames of each generated clip that are decoded and judged."""
     augment: Annotated[tuple[Literal["color", "translation", "cutout"], ...], Strict(False)] = (
@@ -216,6 +220,10 @@ class ValidationSection(Section):
     """Seeds, each used for every prompt."""
     steps: Annotated[tuple[Steps, ...], Strict(False)] = (1, 2, 4, 8)
     """Student step counts."""
+    teacher_steps: Steps = 50
+    """Guided steps of the teacher's clips."""
+    teacher_steps: Steps = 50
+    """Guided steps of the teacher's clip beside them."""
 
 
 class TrainerSection(Section):
@@ -243,6 +251,12 @@ class TrainerSection(Section):
     """Steps between validations; null: never."""
     validation: ValidationSection = ValidationSection()
     """What a validation generates."""
+    probe_clips: CountOrZero = 8
+    """Clips never trained on, for the x0 error of the student beside the teacher's."""
+    probe_every: Count | None = 50
+    """Steps between measurements of the student's x0 error on held-out clips; null: never."""
+    probe_clips: Count = 8
+    """Clips held out for it, at most a tenth of all."""
     log_every: Count = 10
     """Steps between log lines."""
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"

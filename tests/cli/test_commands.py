@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mcm.cli import main
 from mcm.recipe import dump, resolve
+from mcm.sampling.requests import GenerateRequest
 
 RECIPE = """
 model: {teacher: fluent}
@@ -85,15 +87,15 @@ def test_generate_hands_over_every_option(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    def generate_files(request: dict[str, Any]) -> list[Path]:
-        seen.append(request)
+    def generate_files(request: GenerateRequest) -> list[Path]:
+        seen.append(asdict(request))
         return [Path("a.mp4"), Path("b.mp4")]
 
-    install("mcm.sampling.requests", GenerateRequest=dict)
     install("mcm.sampling.generate", generate_files=generate_files)
     words = "--steps 4 --seed 7 -o fox.mp4 --guidance 7.5 --sampler ddim --format mp4 --frames 16"
     more = "--model fluent --size 128x96 --device cpu --dtype float32 --overwrite"
-    assert call("generate", "a fox", *words.split(), *more.split()) == 0
+    rest = "--negative-prompt blur --batch-size 2"
+    assert call("generate", "a fox", *f"{words} {more} {rest}".split()) == 0
     assert capsys.readouterr().out == "a.mp4\nb.mp4\n"
     assert seen == [
         {
@@ -108,6 +110,8 @@ def test_generate_hands_over_every_option(
             "format": "mp4",
             "frames": 16,
             "size": "128x96",
+            "negative_prompt": "blur",
+            "batch_size": 2,
             "device": "cpu",
             "dtype": "float32",
             "overwrite": True,
@@ -119,22 +123,24 @@ def test_generate_hands_over_every_option(
 def test_data_cache_picks_the_kind(
     flags: tuple[str, ...], kind: str, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[tuple[str, Path, Path, dict[str, Any]]] = []
+    seen: list[tuple[Any, ...]] = []
 
     def record(name: str) -> Callable[..., str]:
-        def cache(source: Path, output: Path, **options: Any) -> str:
-            seen.append((name, source, output, options))
+        def cache(source: object, backbone: object, output: Path, **options: Any) -> str:
+            seen.append((name, source, backbone, output, options["batch_size"]))
+            assert options.get("keep_frames") == (3 if name == "videos" else None)
             return "12 samples"
 
         return cache
 
     install("mcm.data.cache", cache_videos=record("videos"), cache_images=record("images"))
-    assert call("data", "cache", "shards", "-o", "latents", "--batch-size", 2, *flags) == 0
+    install("mcm.data.sources", open_source=lambda place, captions: ("opened", place, captions))
+    install("mcm.backbones.loading", load_backbone=lambda name, device: (name, device))
+    words = "--batch-size 2 --keep-frames 3 --captions c.csv --model mine --device cpu"
+    assert call("data", "cache", "shards/*.tar", "-o", "latents", *words.split(), *flags) == 0
     assert capsys.readouterr().out == "12 samples\n"
-    [(name, source, output, options)] = seen
-    assert (name, source, output) == (kind, Path("shards"), Path("latents"))
-    assert options["batch_size"] == 2
-    assert ("frame_interval" in options) == (kind == "videos")
+    source = ("opened", "shards/*.tar", Path("c.csv"))
+    assert seen == [(kind, source, ("mine", "cpu"), Path("latents"), 2)]
 
 
 def test_fluent_pack_needs_the_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ app.add_typer(fluent.app, name="fluent")
 @app.command()
 def cache(
     source: Annotated[
-        Path, typer.Argument(help="Folder of WebDataset shards, or of files with --captions.")
+        str, typer.Argument(help="Folder with captions.csv or .jsonl, or shards (folder, pattern).")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the cache.")],
     images: Annotated[
@@ -31,19 +31,37 @@ def cache(
         str, typer.Option(help="Teacher whose encoders to use: an embedded name or a folder.")
     ] = "fluent",
     captions: Annotated[
-        Path | None, typer.Option(help="CSV or JSONL file with the columns file and caption.")
+        Path | None, typer.Option(help="CSV or JSONL table of the files in the source folder.")
     ] = None,
     frame_interval: Annotated[
-        int, typer.Option(help="Take every n-th frame of a video.", min=1)
-    ] = 1,
-    batch_size: Annotated[int, typer.Option(help="Samples encoded at once.", min=1)] = 8,
+        int | None,
+        typer.Option(help="Take every n-th frame of a video.  [default: by the model's rate]"),
+    ] = None,
+    keep_frames: Annotated[
+        int,
+        typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set."),
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Samples encoded at once.")] = 8,
+    workers: Annotated[int, typer.Option(help="Threads that read ahead.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
 ) -> None:
     """Encode videos or images with their captions; run again to continue."""
+    from mcm.backbones.loading import load_backbone
     from mcm.data.cache import cache_images, cache_videos
+    from mcm.data.sources import open_source
 
-    shared = {"model": model, "captions": captions, "batch_size": batch_size, "device": device}
+    samples = open_source(source, captions)
+    backbone = load_backbone(model, device)
     if images:
-        typer.echo(cache_images(source, output, **shared))
+        summary = cache_images(samples, backbone, output, batch_size=batch_size, workers=workers)
     else:
-        typer.echo(cache_videos(source, output, frame_interval=frame_interval, **shared))
+        summary = cache_videos(
+            samples,
+            backbone,
+            output,
+            frame_interval=frame_interval,
+            keep_frames=keep_frames,
+            batch_size=batch_size,
+            workers=workers,
+        )
+    typer.echo(summary)

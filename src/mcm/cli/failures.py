@@ -16,7 +16,7 @@ EXTRAS = {"resvg_py": "fluent", "wandb": "wandb"}
 MEMORY_ADVICE = {
     "distill": "lower trainer.batch_size (raise trainer.gradient_accumulation by as much), "
     "critic.frames_per_clip or data.frames",
-    "generate": "lower --frames or --size, or use --dtype bfloat16",
+    "generate": "lower --batch-size, --frames or --size, or use --dtype bfloat16",
     "data": "lower --batch-size",
 }
 """Command to the knobs that lower its use of memory."""

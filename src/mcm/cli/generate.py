@@ -27,7 +27,10 @@ def generate(
         float | None, typer.Option(help="Guidance scale, 1 for none.  [default: the model's own]")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="lcm, ddim or dpm++2m.  [default: the model's own]")
+        str | None,
+        typer.Option(
+            help="consistency, ddim, dpmpp_2m, unipc or euler.  [default: the model's own]"
+        ),
     ] = None,
     format: Annotated[
         str | None,
@@ -45,6 +48,10 @@ def generate(
         str | None,
         typer.Option(metavar="WIDTHxHEIGHT", help="Pixels.  [default: the model's own]"),
     ] = None,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What guidance steers away from.", show_default=False)
+    ] = "",
+    batch_size: Annotated[int, typer.Option(help="Clips generated together.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -65,6 +72,8 @@ def generate(
         format=format,
         frames=frames,
         size=size,
+        negative_prompt=negative_prompt,
+        batch_size=batch_size,
         device=device,
         dtype=dtype,
         overwrite=overwrite,
