@@ -171,8 +171,6 @@ class CriticSection(Section):
     """`real` is R1; `both` adds R2 on generated frames."""
     lr: Positive = 5e-5
     """Learning rate of the critic."""
-    betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.0, 0.99)
-    """Decay rates of the first and second moment of the critic's optimiser."""
     betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.9, 0.999)
     """Decay rates of the critic's first and second moment."""
     frames_per_clip: Count = 2
@@ -222,8 +220,6 @@ class ValidationSection(Section):
     """Student step counts."""
     teacher_steps: Steps = 50
     """Guided steps of the teacher's clips."""
-    teacher_steps: Steps = 50
-    """Guided steps of the teacher's clip beside them."""
 
 
 class TrainerSection(Section):
@@ -251,8 +247,6 @@ class TrainerSection(Section):
     """Steps between validations; null: never."""
     validation: ValidationSection = ValidationSection()
     """What a validation generates."""
-    probe_clips: CountOrZero = 8
-    """Clips never trained on, for the x0 error of the student beside the teacher's."""
     probe_every: Count | None = 50
     """Steps between measurements of the student's x0 error on held-out clips; null: never."""
     probe_clips: Count = 8
