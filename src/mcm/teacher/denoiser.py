@@ -157,10 +157,9 @@ def train_motion(
     frozen: bool = False,
     minutes: float | None = None,
 ) -> None:
-    """Train motion modules on clips; save ``folder/unet`` and ``folder/motion_adapter``.
+    """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
 
-    Args:
-        frozen: Whether the image layers stay as they are; otherwise they go on learning.
+    ``frozen`` keeps the image layers as they are; otherwise they go on learning.
     """
     torch.manual_seed(config.seed)
     image = UNet2DConditionModel.from_pretrained(image_unet)

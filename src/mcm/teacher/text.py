@@ -41,6 +41,7 @@ def make_tokenizer(captions: Iterable[str], folder: Path, size: int = 1600) -> C
     trainer = trainers.BpeTrainer(vocab_size=size, end_of_word_suffix=_WORD_END)
     learner.train_from_iterator(captions, trainer)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").unlink(missing_ok=True)
     learner.model.save(str(folder))
     _complete_vocabulary(folder / "vocab.json", sorted(pre_tokenizers.ByteLevel.alphabet()))
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)

@@ -1,0 +1,122 @@
+"""`mcm teacher`: train the embedded teacher, part by part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train the embedded teacher, part by part.",
+)
+
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder of the run; resumed if there.")
+]
+Steps = Annotated[int, typer.Option(help="Optimiser steps of the whole run.", min=1)]
+Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.", min=0.0)]
+Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes.")]
+Corpus = Annotated[Path, typer.Option(help="Folder that `mcm teacher corpus` wrote.")]
+Text = Annotated[Path, typer.Option(help="Folder that `mcm teacher text` wrote.")]
+
+
+@app.command()
+def autoencoder(
+    output: Folder, steps: Steps = 4600, lr: Rate = 1.5e-3, minutes: Minutes = None
+) -> None:
+    """Train the latent autoencoder on frames of every domain."""
+    from mcm.teacher.autoencoder import train_autoencoder
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
+    train_autoencoder(output, config, minutes)
+
+
+@app.command()
+def corpus(
+    shards: Annotated[Path, typer.Argument(help="Folder of video shards.")],
+    vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
+    output: Folder,
+) -> None:
+    """Encode the video shards to latent clips; run again to continue."""
+    from diffusers import AutoencoderDC
+
+    from mcm.teacher.corpus import encode_corpus
+
+    encode_corpus(shards, AutoencoderDC.from_pretrained(vae), output)
+
+
+@app.command()
+def text(
+    corpus: Corpus,
+    output: Folder,
+    steps: Steps = 1500,
+    lr: Rate = 1e-3,
+    minutes: Minutes = None,
+) -> None:
+    """Learn the vocabulary and train the text encoder against latent video."""
+    from mcm.teacher.corpus import load_corpus
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.text import train_text_encoder
+
+    config = LoopConfig(steps=steps, lr=lr, ema_decay=0.99)
+    train_text_encoder(load_corpus(corpus), output, config, minutes)
+
+
+@app.command()
+def image(
+    corpus: Corpus,
+    text: Text,
+    output: Folder,
+    steps: Steps = 30000,
+    lr: Rate = 5e-4,
+    batch_size: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 32,
+    minutes: Minutes = None,
+) -> None:
+    """Train the image UNet on single frames."""
+    from mcm.teacher.corpus import load_corpus
+    from mcm.teacher.denoiser import train_image_unet
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.9995)
+    train_image_unet(load_corpus(corpus), text, output, config, batch_size, minutes)
+
+
+@app.command()
+def motion(
+    corpus: Corpus,
+    text: Text,
+    image_unet: Annotated[Path, typer.Option(help="Folder of the trained image UNet.")],
+    output: Folder,
+    steps: Steps = 10000,
+    lr: Rate = 4e-4,
+    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 4,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Keep the image layers.")] = False,
+    minutes: Minutes = None,
+) -> None:
+    """Train the motion modules on clips."""
+    from mcm.teacher.corpus import load_corpus
+    from mcm.teacher.denoiser import train_motion
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
+    clips = load_corpus(corpus)
+    train_motion(clips, text, image_unet, output, config, batch_size, frozen, minutes)
+
+
+@app.command()
+def assemble(
+    vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
+    text: Text,
+    unet: Annotated[Path, typer.Option(help="Folder of the trained motion UNet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    guidance: Annotated[float, typer.Option(help="Best guidance scale of the teacher.")] = 5.0,
+) -> None:
+    """Put the parts together as a stock diffusers folder."""
+    from mcm.teacher.assemble import assemble as write
+
+    typer.echo(write(vae, text, unet, output, guidance))
