@@ -1,0 +1,1 @@
+"""Distillation: the objective, the loop around it, and what watches over both."""

@@ -1,0 +1,77 @@
+"""What a training step is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mcm.backbones.base import Condition
+
+
+@dataclass(frozen=True)
+class DistillBatch:
+    """Clips with their prompts and, for a critic of image quality, images with theirs.
+
+    Attributes:
+        latents_bcthw: Scaled latents of real videos.
+        condition: Text states of their captions.
+        images_n3hw: Clean images in [-1, 1]; ``None`` takes the videos' own frames.
+        image_text_nd: Pooled text embeddings of the images' captions.
+    """
+
+    latents_bcthw: Tensor
+    condition: Condition
+    images_n3hw: Tensor | None = None
+    image_text_nd: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.latents_bcthw)
+
+    def to(self, device: torch.device | str) -> DistillBatch:
+        """Move to a device; half-precision latents become float32."""
+        images, text = self.images_n3hw, self.image_text_nd
+        return DistillBatch(
+            self.latents_bcthw.to(device, torch.float32),
+            self.condition.to(device, torch.float32),
+            None if images is None else images.to(device, torch.float32),
+            None if text is None else text.to(device, torch.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Single frames with the pooled text embeddings of their captions.
+
+    Attributes:
+        pixels_n3hw: RGB in about [-1, 1].
+        text_nd: Pooled text embeddings.
+    """
+
+    pixels_n3hw: Tensor
+    text_nd: Tensor
+
+
+@dataclass(frozen=True)
+class CriticFrames:
+    """The two sides that the critic compares."""
+
+    real: Frames
+    fake: Frames
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Result of the student's step.
+
+    Attributes:
+        total: What to differentiate.
+        parts: Its terms by name, unweighted and detached.
+        frames: What the critic's step needs, detached; ``None`` without a critic.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    frames: CriticFrames | None = None

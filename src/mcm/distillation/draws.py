@@ -1,0 +1,95 @@
+"""Every random quantity of a training step, drawn from one generator before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+MOST_SEEDS = 2**62
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """The distributions.
+
+    Attributes:
+        grid_points: N; indices are 0 .. N − 1.
+        guidance: Least and greatest w.
+        real_fraction: λ_real, the probability of a real latent.
+        drop_caption: Probability of the empty caption.
+        frames: Pixel frames of a clip.
+        judged_frames: Frames of a clip that the critic sees.
+        time_weights: Relative probability of equal parts of the grid; ``None`` is uniform.
+    """
+
+    grid_points: int
+    guidance: tuple[float, float]
+    real_fraction: float = 1.0
+    drop_caption: float = 0.0
+    frames: int = 1
+    judged_frames: int = 1
+    time_weights: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """One step's draws, each for every sample of the batch.
+
+    Attributes:
+        real_b: Whether the clean latent is the real video's.
+        keep_b: Whether the caption is kept.
+        index_b: Index into the solver grid.
+        w_b: Guidance.
+        noise_bcthw: The noise of x_t.
+        seeds_b: Seeds of the noise that generated latents start from.
+        frames_bl: Pixel frames that the critic sees, ascending.
+    """
+
+    real_b: Tensor
+    keep_b: Tensor
+    index_b: Tensor
+    w_b: Tensor
+    noise_bcthw: Tensor
+    seeds_b: Tensor
+    frames_bl: Tensor
+
+    def to(self, device: torch.device | str) -> Draws:
+        """Move to a device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+
+
+def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -> Draws:
+    """Draw one step.
+
+    Args:
+        config: The distributions.
+        shape: (b, c, t, h, w) of the latents.
+        generator: A generator on the CPU, so that every device sees the same draws.
+    """
+    batch = shape[0]
+    low, high = config.guidance
+    return Draws(
+        real_b=torch.rand(batch, generator=generator) < config.real_fraction,
+        keep_b=torch.rand(batch, generator=generator) >= config.drop_caption,
+        index_b=grid_indices(config, batch, generator),
+        w_b=low + (high - low) * torch.rand(batch, generator=generator),
+        noise_bcthw=torch.randn(*shape, generator=generator),
+        seeds_b=torch.randint(MOST_SEEDS, (batch,), generator=generator),
+        frames_bl=sparse_frames(batch, config.frames, config.judged_frames, generator),
+    )
+
+
+def grid_indices(config: DrawConfig, batch: int, generator: torch.Generator) -> Tensor:
+    """Draw indices 0 .. N − 1; point n has the weight of its part ⌊n·P/N⌋ of the grid."""
+    weights = torch.tensor(config.time_weights or (1.0,), dtype=torch.float64)
+    part_n = torch.arange(config.grid_points) * len(weights) // config.grid_points
+    return torch.multinomial(weights[part_n], batch, replacement=True, generator=generator)
+
+
+def sparse_frames(batch: int, frames: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw one frame from each of ``count`` equal segments of the clip (Wang et al., TSN, 2016)."""
+    places_bl = torch.arange(count) + torch.rand(batch, count, generator=generator)
+    return (places_bl * frames / count).long().clamp_max(frames - 1)

@@ -1,0 +1,294 @@
+"""The objective of distillation: motion consistency, appearance, mixed trajectories.
+
+One class is every published variant by configuration. With the raw latents as representation,
+no critic and real latents only it is plain latent consistency distillation (LCM).
+
+References:
+    Zhai et al., Motion Consistency Model, 2024 (arXiv 2406.06890); Luo et al., LCM, 2023
+    (arXiv 2310.04378).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mcm.backbones.base import Backbone, Condition
+from mcm.diffusion import SolverGrid, l2, pseudo_huber
+from mcm.distillation.batch import CriticFrames, DistillBatch, Frames, Losses
+from mcm.distillation.draws import DrawConfig, Draws, draw
+from mcm.distillation.steps import jump, select, teacher_step
+from mcm.distillation.target import copy_values, ema_update
+from mcm.distillation.variant import Variant, make_critic
+from mcm.motion import make_motion
+from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.samplers import Plan, consistency
+
+STUDENT = "student"
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One teacher step: the two ends between which consistency is asked.
+
+    Attributes:
+        x_bcthw: Noisy latents at ``start_b``.
+        start_b: Timesteps at the grid points drawn.
+        x_previous_bcthw: Where the teacher's step led.
+        previous_b: Timesteps there.
+        condition: Text states, after captions were dropped.
+    """
+
+    x_bcthw: Tensor
+    start_b: Tensor
+    x_previous_bcthw: Tensor
+    previous_b: Tensor
+    condition: Condition
+
+
+class MotionConsistency(nn.Module):
+    """Losses of a training step; holds the motion head, its average and the critic.
+
+    The backbone must carry the adapter ``student`` and, with an EMA target, ``target``. Nothing
+    here moves a parameter except :meth:`update_target`; the same parameters, batch and
+    generator state give the same losses.
+    """
+
+    def __init__(self, backbone: Backbone, empty: Condition, variant: Variant) -> None:
+        """Build head and critic from torch's global random state.
+
+        Args:
+            backbone: Teacher and student; not a submodule.
+            empty: Text states of the empty prompt, of length one.
+            variant: What to compute.
+
+        Raises:
+            UserError: Grid, representation or critic settings do not fit.
+        """
+        super().__init__()
+        self.variant = variant
+        self.empty = empty
+        self.grid = SolverGrid.evenly(backbone.schedule, variant.consistency.grid_points)
+        self.head = make_motion(variant.motion.representation, backbone.spec.latent_channels)
+        self.head_target = deepcopy(self.head).requires_grad_(False)
+        self.critic = make_critic(variant.critic, empty.pooled_bd.shape[-1])
+        self._backbone = (backbone,)
+        with torch.no_grad():
+            self._copy_student()
+
+    @property
+    def backbone(self) -> Backbone:
+        """Teacher, student and target."""
+        return self._backbone[0]
+
+    @property
+    def target_name(self) -> str:
+        """The adapter of f_θ⁻: the average, or the student itself without one."""
+        return TARGET if self.variant.consistency.ema_decay > 0 else STUDENT
+
+    def step(self, batch: DistillBatch, generator: torch.Generator) -> Losses:
+        """Return the student's losses on a batch.
+
+        total = λ_motion · d(M(f_θ(x_t, t)), M⁻(f_θ⁻(x̂_s, s))) + λ_adv · L_adv(decoded frames)
+
+        Args:
+            batch: Real clips, on the network's device.
+            generator: A CPU generator; every random draw is taken from it.
+        """
+        draws = self.draw(batch, generator)
+        transition = self.transition(batch, draws)
+        student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
+        motion = self.motion_loss(student, self.target(transition))
+        weight = self.variant.motion.weight
+        if self.critic is None:
+            return Losses(weight * motion, {"motion": motion.detach()})
+        frames = self.frames(batch, student, transition.condition, draws)
+        adversarial = self.adversarial_loss(frames, generator)
+        detached = Frames(frames.fake.pixels_n3hw.detach(), frames.fake.text_nd)
+        return Losses(
+            weight * motion + self.variant.critic.weight * adversarial,
+            {"motion": motion.detach(), "adversarial": adversarial.detach()},
+            CriticFrames(frames.real, detached),
+        )
+
+    def critic_step(self, frames: CriticFrames, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the critic's ``loss`` and what to log, on the frames of :meth:`step`."""
+        assert self.critic is not None
+        real, fake = frames.real, frames.fake
+        with _full_precision(fake.pixels_n3hw):
+            return self.critic.critic_loss(
+                real.pixels_n3hw, fake.pixels_n3hw, real.text_nd, fake.text_nd, generator
+            )
+
+    def draw(self, batch: DistillBatch, generator: torch.Generator) -> Draws:
+        """Draw everything random of a step but the critic's augmentation."""
+        shape = batch.latents_bcthw.shape
+        consistency, trajectories = self.variant.consistency, self.variant.trajectories
+        spec = self.backbone.spec
+        config = DrawConfig(
+            grid_points=consistency.grid_points,
+            guidance=consistency.guidance_weights or spec.guidance_range,
+            real_fraction=trajectories.real_fraction,
+            drop_caption=self.variant.drop_caption,
+            frames=(shape[2] - 1) * spec.temporal_factor + 1,
+            judged_frames=self.variant.critic.frames_per_clip,
+            time_weights=consistency.time_weights,
+        )
+        return draw(config, shape, generator).to(batch.latents_bcthw.device)
+
+    def transition(self, batch: DistillBatch, draws: Draws) -> Transition:
+        """Noise the clean latents and let the teacher take its guided step."""
+        condition = self._captions(batch.condition, draws.keep_b)
+        x0 = self.clean_latents(batch.latents_bcthw, condition, draws)
+        start_b, previous_b = self.grid.pair(draws.index_b)
+        x_bcthw = self.grid.add_noise(x0, draws.noise_bcthw, draws.index_b)
+        x_previous = teacher_step(
+            self.backbone, x_bcthw, start_b, previous_b, (condition, self.empty), draws.w_b
+        )
+        return Transition(x_bcthw, start_b, x_previous, previous_b, condition)
+
+    @torch.no_grad()
+    def clean_latents(self, real_bcthw: Tensor, condition: Condition, draws: Draws) -> Tensor:
+        """Mixed trajectories: per sample the real latent, or the student's own from noise."""
+        chosen = (~draws.real_b).nonzero().flatten()
+        if len(chosen) == 0:
+            return real_bcthw
+        seeds, shape = draws.seeds_b[chosen].tolist(), real_bcthw.shape[1:]
+        own = self.generate(seeds, shape, condition[chosen])
+        return real_bcthw.index_copy(0, chosen, own)
+
+    @torch.no_grad()
+    def generate(self, seeds: Sequence[int], shape: Sequence[int], condition: Condition) -> Tensor:
+        """Sample the student: f_θ(noise, T), or a few steps with noise added between them.
+
+        Args:
+            seeds: Seeds of the noise, one per sample.
+            shape: Latents of one sample, (c, t, h, w).
+            condition: Text states.
+        """
+        plan = Plan(
+            (shape[0], shape[1], shape[2], shape[3]),
+            self.variant.trajectories.self_generation_steps,
+            len(self.grid),
+            self.variant.consistency.timestep_scaling,
+            condition.tokens_bld.device,
+        )
+        with self.backbone.using(STUDENT):
+            denoiser = Denoiser(self.backbone, condition)
+            return consistency(denoiser, Noise.from_seeds(seeds), plan)
+
+    def student(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+        """f_θ(x_t, t)."""
+        with self.backbone.using(STUDENT):
+            return self._jump(x_bcthw, t_b, condition)
+
+    @torch.no_grad()
+    def target(self, transition: Transition) -> Tensor:
+        """f_θ⁻(x̂_s, s), without gradient."""
+        with self.backbone.using(self.target_name):
+            return self._jump(
+                transition.x_previous_bcthw, transition.previous_b, transition.condition
+            )
+
+    def motion_loss(self, student_bcthw: Tensor, target_bcthw: Tensor) -> Tensor:
+        """d(M(student), sg M⁻(target))."""
+        with _full_precision(student_bcthw):
+            ours = self.head(student_bcthw)
+            with torch.no_grad():
+                theirs = self.head_target(target_bcthw)
+        if self.variant.consistency.loss == "l2":
+            return l2(ours, theirs)
+        return pseudo_huber(ours, theirs, self.variant.consistency.huber_c)
+
+    def frames(
+        self, batch: DistillBatch, student_bcthw: Tensor, condition: Condition, draws: Draws
+    ) -> CriticFrames:
+        """Decode the frames drawn; beside them the batch's images or the videos' own frames."""
+        text_nd = condition.pooled_bd.repeat_interleave(draws.frames_bl.shape[1], dim=0)
+        fake = self._decode(student_bcthw, draws.frames_bl)
+        if batch.images_n3hw is not None and batch.image_text_nd is not None:
+            real, real_text = batch.images_n3hw, batch.image_text_nd
+        else:
+            with torch.no_grad():
+                real, real_text = self._decode(batch.latents_bcthw, draws.frames_bl), text_nd
+        if not self.variant.critic.text_conditioned:
+            real_text, text_nd = torch.zeros_like(real_text), torch.zeros_like(text_nd)
+        return CriticFrames(Frames(real, real_text), Frames(fake, text_nd))
+
+    def adversarial_loss(self, frames: CriticFrames, generator: torch.Generator) -> Tensor:
+        """The student's loss against the critic, whose parameters get no gradient."""
+        assert self.critic is not None
+        real, fake = frames.real, frames.fake
+        paired = self.critic.config.loss == "relativistic"
+        with _full_precision(fake.pixels_n3hw):
+            return self.critic.generator_loss(
+                fake.pixels_n3hw,
+                fake.text_nd,
+                generator,
+                real.pixels_n3hw if paired else None,
+                real.text_nd if paired else None,
+            )
+
+    def update_target(self) -> None:
+        """θ⁻ ← d·θ⁻ + (1 − d)·θ for the target adapter and for the motion head."""
+        if self.target_name == TARGET:
+            target = self.backbone.adapter_parameters(TARGET)
+            student = self.backbone.adapter_parameters(STUDENT)
+            decay = self.variant.consistency.ema_decay
+            ema_update((target[name] for name in student), student.values(), decay)
+        if list(self.head.parameters()):
+            decay = self.variant.motion.head_ema
+            ema_update(self.head_target.parameters(), self.head.parameters(), decay)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all that training changes, by role and name."""
+        roles: dict[str, Mapping[str, Tensor]] = {
+            "head": self.head.state_dict(),
+            "head_target": self.head_target.state_dict(),
+            "critic": self.critic.trainable_state_dict() if self.critic else {},
+        }
+        for adapter in dict.fromkeys((STUDENT, self.target_name)):
+            roles[adapter] = self.backbone.adapter_parameters(adapter)
+        return {
+            f"{role}.{name}": value.detach()
+            for role, values in roles.items()
+            for name, value in values.items()
+        }
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load what :meth:`weights` returned, in place."""
+        copy_values(self.weights(), weights)
+
+    def _copy_student(self) -> None:
+        if self.target_name == TARGET:
+            student = self.backbone.adapter_parameters(STUDENT)
+            copy_values(self.backbone.adapter_parameters(TARGET), student)
+
+    def _captions(self, condition: Condition, keep_b: Tensor) -> Condition:
+        """Replace the text states of dropped captions by those of the empty prompt."""
+        empty = self.empty.expand(len(condition))
+        mask = None
+        if condition.mask_bl is not None and empty.mask_bl is not None:
+            mask = select(keep_b, condition.mask_bl, empty.mask_bl)
+        return Condition(
+            select(keep_b, condition.tokens_bld, empty.tokens_bld),
+            select(keep_b, condition.pooled_bd, empty.pooled_bd),
+            mask,
+        )
+
+    def _jump(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+        scaling = self.variant.consistency.timestep_scaling
+        return jump(self.backbone, x_bcthw, t_b, condition, scaling)
+
+    def _decode(self, latents_bcthw: Tensor, frames_bl: Tensor) -> Tensor:
+        return self.backbone.decode_frames(latents_bcthw, frames_bl).float().flatten(0, 1)
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    """Leave autocast: small networks, second derivatives and losses run in float32."""
+    return torch.autocast(like.device.type, enabled=False)

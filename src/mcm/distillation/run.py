@@ -1,0 +1,238 @@
+"""From a recipe to a student's folder: the wiring of backbone, caches, objective and loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mcm.backbones.adapters import load_adapter, save_adapter
+from mcm.backbones.animatediff import AnimateDiff
+from mcm.backbones.base import Condition
+from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.loading import load_backbone
+from mcm.data.cache_files import identity
+from mcm.devices import pick_device, pick_dtype
+from mcm.distillation import checkpoints
+from mcm.distillation.callbacks import Callback
+from mcm.distillation.display import Display
+from mcm.distillation.feed import Feed
+from mcm.distillation.interrupts import EXIT_CODE
+from mcm.distillation.logs import Recorder, open_logs
+from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.probe import Probe, X0Error
+from mcm.distillation.trainer import Outcome, Trainer
+from mcm.distillation.validation import ClipMaker, Request, Validation, requests
+from mcm.distillation.variant import Variant
+from mcm.errors import UserError
+from mcm.recipe import FILE_NAME, dump, save
+from mcm.sampling.catalog import StudentCard, embedded_models
+from mcm.settings import Recipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+STUDENT_FOLDER = "student"
+AUXILIARY_FOLDER = "auxiliary"
+
+
+def distill(recipe: Recipe) -> Path:
+    """Distil a student as a recipe says and return its folder.
+
+    Args:
+        recipe: The resolved recipe.
+
+    Raises:
+        UserError: Something of the recipe does not fit the machine, the data, the teacher, the
+            output folder or the checkpoint to resume.
+        OSError: The output cannot be written.
+        SystemExit: Code 130, when Ctrl-C or SIGTERM ended the run; it was saved.
+    """
+    output = Path(recipe.trainer.output)
+    accelerator = make_accelerator(recipe)
+    resumed = _check_output(output, recipe)
+    accelerator.wait_for_everyone()
+    torch.manual_seed(recipe.trainer.seed)
+    backbone, backbone_identity = prepare_backbone(recipe, accelerator.device)
+    if resumed is not None:
+        checkpoints.check_fits(resumed, recipe, backbone_identity)
+    feed = Feed.open(recipe, accelerator.num_processes, accelerator.process_index)
+    feed.videos.check_backbone(backbone)
+    _check_clips(feed, backbone)
+    wanted = _validation_requests(recipe, backbone, accelerator.device)
+    backbone.free_encoders()
+    empty = feed.videos.unconditional().to(accelerator.device)
+    objective = MotionConsistency(backbone, empty, Variant.of(recipe)).to(accelerator.device)
+    trainer = Trainer(objective, feed, recipe, accelerator, backbone_identity)
+    if resumed is not None:
+        trainer.restore(resumed)
+    if accelerator.is_main_process:
+        save(recipe, output)
+        checkpoints.remove_partial(output / checkpoints.FOLDER)
+    callbacks = _callbacks(trainer, recipe, wanted) if accelerator.is_main_process else []
+    outcome = trainer.run(callbacks)
+    return _finish(outcome, trainer, recipe)
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Start Accelerate on the recipe's device and number format.
+
+    Raises:
+        UserError: The device is not there, or cannot compute in the format.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import AutocastKwargs, GradScalerKwargs
+
+    device, wish = pick_device(recipe.model.device), recipe.trainer.mixed_precision
+    if wish == "fp16" and device.type == "cpu":
+        raise UserError(
+            "trainer.mixed_precision: fp16 needs an accelerator and this run is on the CPU; use "
+            "auto, bf16 or no"
+        )
+    if wish == "auto":
+        wish = "bf16" if pick_dtype("auto", device) == torch.bfloat16 else "no"
+    handlers = [AutocastKwargs(cache_enabled=False), GradScalerKwargs(init_scale=2.0**10)]
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=wish, kwargs_handlers=handlers)
+
+
+def prepare_backbone(recipe: Recipe, device: torch.device) -> tuple[AnimateDiff, dict[str, Any]]:
+    """Load the teacher, add student and target, and return the teacher's identity as well.
+
+    Raises:
+        UserError: The teacher or the student to start from cannot be loaded.
+    """
+    dtype = recipe.model.dtype
+    if dtype == "auto" and pick_dtype(dtype, device) == torch.float16:
+        dtype = "float32"
+    backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
+    backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
+    rank, alpha = recipe.student.rank, recipe.student.alpha
+    if recipe.student.init is None:
+        backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
+    else:
+        load_adapter(backbone, recipe.student.init, STUDENT, trainable=True)
+        _check_rank(backbone, recipe)
+    if recipe.consistency.ema_decay > 0:
+        backbone.add_adapter(TARGET, rank, alpha, trainable=False)
+    return backbone, backbone_identity
+
+
+def _check_rank(backbone: AnimateDiff, recipe: Recipe) -> None:
+    if recipe.student.mode == "full":
+        return
+    shapes = {min(p.shape[:2]) for p in backbone.adapter_parameters(STUDENT).values()}
+    if max(shapes) != recipe.student.rank:
+        raise UserError(
+            f"student.rank: got {recipe.student.rank}, but the student to start from "
+            f"({recipe.student.init}) has rank {max(shapes)}; set student.rank={max(shapes)}"
+        )
+
+
+def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
+    """Find the checkpoint to resume, or make sure that nothing is overwritten."""
+    if recipe.trainer.resume is not None:
+        return checkpoints.load(checkpoints.find(output, recipe.trainer.resume))
+    taken = (output / FILE_NAME, output / STUDENT_FOLDER, output / checkpoints.FOLDER)
+    if any(path.exists() for path in taken):
+        raise UserError(
+            f"trainer.output: {output} holds a run already; add trainer.resume=latest to continue "
+            "it (once it has a checkpoint), or give another folder"
+        )
+    return None
+
+
+def _check_clips(feed: Feed, backbone: AnimateDiff) -> None:
+    shape = tuple(feed.videos.batch([0]).latents_bcthw.shape[1:])
+    channels = backbone.spec.latent_channels
+    if shape[0] != channels:
+        raise UserError(
+            f"data.videos: latents have {shape[0]} channels, the teacher's have {channels}; make "
+            "the cache with this teacher"
+        )
+
+
+def _validation_requests(
+    recipe: Recipe, backbone: AnimateDiff, device: torch.device
+) -> list[Request]:
+    section = recipe.trainer.validation
+    if not section.prompts or recipe.trainer.validate_every is None:
+        return []
+    conditions: Condition = backbone.encode_prompt(section.prompts).to(device)
+    return requests(section.prompts, section.seeds, conditions)
+
+
+def _callbacks(trainer: Trainer, recipe: Recipe, wanted: list[Request]) -> list[Callback]:
+    section, objective = recipe.trainer, trainer.objective
+    backbone, device = objective.backbone, trainer.accelerator.device
+    output, done = Path(section.output), trainer.step
+    log = open_logs(section.tracker, output, done, recipe.model_dump(mode="json"))
+    callbacks: list[Callback] = [Display(section.steps, done, section.log_every, device)]
+    held = trainer.feed.held(section.probe_clips).to(device)
+    points = recipe.consistency.grid_points
+    if section.probe_every is not None:
+        error = X0Error.on(backbone, held, points)
+        callbacks.append(Probe(error.of, STUDENT, log, section.probe_every, done > 0))
+    if wanted and section.validate_every is not None:
+        shape = held.latents_bcthw.shape
+        maker = ClipMaker(
+            backbone, objective.empty, (shape[1], shape[2], shape[3], shape[4]), recipe, device
+        )
+        every, folder = section.validate_every, output / "validation"
+        callbacks.append(Validation(maker, wanted, STUDENT, folder, log, every))
+    return [*callbacks, Recorder(log, section.log_every)]
+
+
+def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
+    """Write the student, unless interrupted, and say where everything is."""
+    output = Path(recipe.trainer.output)
+    folder = output / STUDENT_FOLDER
+    if outcome.interrupted:
+        _say(trainer, f"interrupted at step {outcome.step}; saved {outcome.checkpoint}")
+        _say(trainer, "continue with --resume latest")
+        raise SystemExit(EXIT_CODE)
+    if trainer.accelerator.is_main_process:
+        write_student(trainer.objective, recipe, folder, outcome.step)
+        _write_auxiliary(trainer.objective.weights(), output / AUXILIARY_FOLDER)
+    trainer.accelerator.wait_for_everyone()
+    _say(trainer, f"student: {folder}")
+    _say(trainer, f"head and critic: {output / AUXILIARY_FOLDER}; checkpoints: {trainer.folder}")
+    return folder
+
+
+def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
+    """Write the student's weights and the card that sampling reads."""
+    backbone = objective.backbone
+    assert isinstance(backbone, AnimateDiff)
+    teacher = recipe.model.teacher
+    base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
+    consistency = recipe.consistency
+    card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
+    notes = {"step": step, "base_fingerprint": fingerprint(backbone.variants.base)}
+    save_adapter(backbone, STUDENT, folder, asdict(card) | notes)
+    (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
+    return folder
+
+
+def _write_auxiliary(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write head and critic, which no sampling needs, as files of their own."""
+    for role in ("head", "critic"):
+        prefix = f"{role}."
+        mine = {
+            name.removeprefix(prefix): value.cpu().contiguous()
+            for name, value in weights.items()
+            if name.startswith(prefix)
+        }
+        if mine:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(mine, folder / f"{role}.safetensors")
+
+
+def _say(trainer: Trainer, text: str) -> None:
+    if trainer.accelerator.is_main_process:
+        print(text, file=sys.stderr)

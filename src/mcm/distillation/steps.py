@@ -1,0 +1,66 @@
+"""The two functions of a noisy latent: the student's jump and the teacher's guided step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mcm.backbones.base import Backbone, Condition
+from mcm.diffusion import consistency_function, convert, ddim_step, guide, per_sample
+
+
+def jump(
+    backbone: Backbone, x_bcthw: Tensor, t_b: Tensor, condition: Condition, scaling: float
+) -> Tensor:
+    """f(x_t, t) = c_skip(t)·x_t + c_out(t)·x̂0(x_t, t), with the active adapter, in float32.
+
+    Args:
+        backbone: The network; make an adapter active around the call.
+        x_bcthw: Noisy latents.
+        t_b: Timesteps.
+        condition: Text states, one per sample.
+        scaling: k of the boundary scalings.
+    """
+    x0 = backbone.predict(x_bcthw, t_b, condition, "x0").float()
+    return consistency_function(backbone.schedule, x_bcthw, x0, t_b, scaling)
+
+
+@torch.no_grad()
+def teacher_step(
+    backbone: Backbone,
+    x_bcthw: Tensor,
+    t_b: Tensor,
+    previous_b: Tensor,
+    conditions: tuple[Condition, Condition],
+    w_b: Tensor,
+) -> Tensor:
+    """x̂_s = α_s·x̂0 + σ_s·ε̂ with x̂0, ε̂ guided by w, from t to s, by the base weights.
+
+    The two halves of guidance are one batch. Where the previous grid point is the start of
+    time, the schedule's own level there is used, as everywhere.
+
+    Args:
+        backbone: The network.
+        x_bcthw: Noisy latents at ``t_b``.
+        t_b: Timesteps.
+        previous_b: Timesteps to step to.
+        conditions: Text states of the prompts, and of the empty prompt (one, or one each).
+        w_b: Guidance of the paper, diffusers' scale less one.
+    """
+    prompt, empty = conditions
+    both = Condition.cat([prompt, empty.expand(len(prompt)) if len(empty) == 1 else empty])
+    own = backbone.spec.prediction
+    with backbone.using(None):
+        prediction = backbone.predict(
+            torch.cat([x_bcthw, x_bcthw]), torch.cat([t_b, t_b]), both, own
+        )
+    guided = guide(*prediction.float().chunk(2), w_b)
+    level = backbone.schedule.alpha_sigma(t_b)
+    x0 = convert(guided, x_bcthw, *level, have=own, want="x0")
+    epsilon = convert(guided, x_bcthw, *level, have=own, want="epsilon")
+    return ddim_step(x0, epsilon, backbone.schedule.alpha_sigma(previous_b))
+
+
+def select(mask_b: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
+    """Return per sample ``chosen`` where the mask holds and ``otherwise`` elsewhere."""
+    return torch.where(per_sample(mask_b, chosen), chosen, otherwise)

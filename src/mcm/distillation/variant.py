@@ -1,0 +1,45 @@
+"""Which objective a recipe asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mcm.appearance import Critic, CriticConfig
+from mcm.settings import (
+    ConsistencySection,
+    CriticSection,
+    MotionSection,
+    Recipe,
+    TrajectoriesSection,
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which objective: the sections of a recipe that decide it."""
+
+    motion: MotionSection = field(default_factory=MotionSection)
+    consistency: ConsistencySection = field(default_factory=ConsistencySection)
+    critic: CriticSection = field(default_factory=CriticSection)
+    trajectories: TrajectoriesSection = field(default_factory=TrajectoriesSection)
+    drop_caption: float = 0.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Variant:
+        """Take the sections from a recipe."""
+        return cls(
+            recipe.motion,
+            recipe.consistency,
+            recipe.critic,
+            recipe.trajectories,
+            recipe.data.drop_caption,
+        )
+
+
+def make_critic(section: CriticSection, text_dim: int) -> Critic | None:
+    """Build the critic of a recipe, or none where its weight is 0."""
+    if section.weight == 0:
+        return None
+    shared = set(CriticConfig.__dataclass_fields__) & set(CriticSection.model_fields)
+    values = {name: getattr(section, name) for name in shared}
+    return Critic(CriticConfig(text_dim=text_dim, **values))
