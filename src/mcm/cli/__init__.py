@@ -14,6 +14,7 @@ COMMANDS = {
     "distill": "Distil a teacher into a student of few steps, as a recipe says.",
     "generate": "Generate video from text with a student or a teacher.",
     "data": "Prepare training data: cache latents, build the embedded world.",
+    "teacher": "Train the embedded teacher, part by part.",
     "info": "Show versions, processors and memory.",
     "version": "Show the version of mcm.",
 }

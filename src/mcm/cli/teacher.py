@@ -1,4 +1,4 @@
-"""`mcm teacher`: train the embedded teacher, part by part."""
+"""Train the embedded teacher, part by part."""
 
 from __future__ import annotations
 
