@@ -1,0 +1,162 @@
+"""One switch over all formats; a file is whole or not there, and never overwritten unasked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mcm.errors import UserError, nearest
+from mcm.media import containers, images
+from mcm.media.containers import Frames
+from mcm.media.metadata import to_text
+
+Writer = Callable[[Path, Frames, float, str], None]
+
+_WRITERS: dict[str, Writer] = {
+    "mp4": containers.write_mp4,
+    "webm": containers.write_webm,
+    "gif": images.write_gif,
+    "webp": images.write_webp,
+    "frames": images.write_frames,
+}
+FORMATS = {
+    "mp4": ".mp4",
+    "webm": ".webm",
+    "gif": ".gif",
+    "webp": ".webp",
+    "frames": "",
+    "sheet": ".png",
+}
+"""Every format and the ending of its files; `frames` is a folder, `sheet` a PNG and a JSON."""
+
+
+def find_format(path: Path, format: str | None = None) -> str:
+    """Return the format to write: the one asked for, or else that of the path's ending.
+
+    Raises:
+        UserError: Neither names a format, or they contradict each other.
+    """
+    if format is not None and format not in FORMATS:
+        guess = nearest(format, FORMATS)
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise UserError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}{hint}")
+    ending = path.suffix.lower()
+    if format is None:
+        found = [name for name, suffix in FORMATS.items() if suffix and suffix == ending]
+        if not found:
+            known = ", ".join(suffix for suffix in FORMATS.values() if suffix)
+            raise UserError(
+                f"{path}: the ending {ending or 'is missing and'} names no format; expected one "
+                f"of {known}, or give the format"
+            )
+        return found[0]
+    if FORMATS[format] and ending != FORMATS[format]:
+        raise UserError(f"{path}: a file of format {format} ends in {FORMATS[format]}")
+    return format
+
+
+def outputs_of(path: Path, format: str) -> list[Path]:
+    """Return every file or folder that a format writes for a path."""
+    return [path, path.with_suffix(".json")] if format == "sheet" else [path]
+
+
+def check_free(path: Path, format: str, overwrite: bool) -> None:
+    """Check that nothing stands where a clip is to be written.
+
+    Raises:
+        UserError: Something does and ``overwrite`` is off, or it is a folder in a file's place.
+    """
+    for output in outputs_of(path, format):
+        if output.exists() and not overwrite:
+            raise UserError(f"{output}: exists already; choose another name or allow overwriting")
+        if output.exists() and output.is_dir() != (format == "frames"):
+            raise UserError(f"{output}: a {'folder' if output.is_dir() else 'file'} is in the way")
+
+
+def save_video(
+    frames: Frames,
+    path: str | Path,
+    *,
+    fps: float,
+    metadata: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a clip.
+
+    Args:
+        frames: Frames, uint8, (t, h, w, 3), RGB.
+        path: File to write; a folder for `frames`. Missing folders above it are made.
+        fps: Frames per second.
+        metadata: JSON-ready values to store in the file.
+        format: One of `FORMATS`; by default the path's ending says it.
+        overwrite: Replace what stands at ``path``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: The path is taken, or no format fits.
+        OSError: The disk is full or the folder cannot be written; nothing half is left.
+    """
+    target = Path(path)
+    kind = find_format(target, format)
+    check_free(target, kind, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    comment = to_text(metadata or {})
+    if kind == "sheet":
+        sheet, description = images.sprite_sheet(frames, fps, target.stem)
+        with _replacing(target.with_suffix(".json")) as partial:
+            partial.write_bytes(description)
+            save_image(sheet, target, metadata=metadata, overwrite=overwrite)
+    else:
+        with _replacing(target) as partial:
+            _WRITERS[kind](partial, frames, fps, comment)
+    return target
+
+
+def save_image(
+    image: Frames,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write an image (h, w, 3) as PNG; arguments and errors as `save_video`."""
+    target = Path(path)
+    check_free(target, "image", overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(target) as partial:
+        images.write_png(partial, image, to_text(metadata or {}))
+    return target
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a hidden path beside ``target`` that takes its place when the block ends well."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        _move(partial, target)
+    except BaseException as error:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
+        raise
+
+
+def _move(partial: Path, target: Path) -> None:
+    """Rename; a folder that stands at ``target`` steps aside first and then goes."""
+    if not target.is_dir():
+        partial.replace(target)
+        return
+    aside = partial.with_suffix(".old")
+    target.rename(aside)
+    partial.rename(target)
+    shutil.rmtree(aside)

@@ -1,0 +1,128 @@
+"""From the name or folder of a model to the files that make it.
+
+A student is a folder with ``mcm.json`` and an adapter (or, after full fine-tuning, a network of
+its own) for the teacher that ``mcm.json`` names. A folder in the layout of diffusers
+(``model_index.json``) is a teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcm.backbones.adapters import NOTES_FILE, read_notes
+from mcm.errors import UserError, nearest
+
+PIPELINE_FILE = "model_index.json"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+STUDENT_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Student:
+    """What sampling must know of a student.
+
+    Attributes:
+        folder: Holds its weights.
+        mode: `lora` or `full`.
+        original_steps: Solver grid points of its training.
+        timestep_scaling: k of its c_skip and c_out.
+        steps: Steps to take when the user does not say.
+        base: Fingerprint of the teacher's network it was trained on, if known.
+    """
+
+    folder: Path
+    mode: str
+    original_steps: int
+    timestep_scaling: float
+    steps: int = STUDENT_STEPS
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model's parts are.
+
+    Attributes:
+        name: What the user called it.
+        teacher: Folder in the layout of diffusers.
+        student: What changes the teacher's weights; ``None`` for the teacher itself.
+    """
+
+    name: str
+    teacher: Path
+    student: Student | None = None
+
+
+def embedded_models() -> list[str]:
+    """Return the names of the models in the package, teachers and students."""
+    marks = (NOTES_FILE, PIPELINE_FILE)
+    folders = WEIGHTS.iterdir() if WEIGHTS.is_dir() else []
+    return sorted(path.name for path in folders if any((path / mark).is_file() for mark in marks))
+
+
+def find_model(name_or_folder: str | Path) -> ModelFiles:
+    """Find a student or teacher.
+
+    Args:
+        name_or_folder: Name of an embedded model, or a folder. A name wins over a folder of the
+            same name; write ``./name`` for the folder.
+
+    Raises:
+        UserError: There is no such model, or its folder lacks something.
+    """
+    name = str(name_or_folder)
+    folder = WEIGHTS / name if name in embedded_models() else Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(_unknown(name))
+    if (folder / PIPELINE_FILE).is_file():
+        return ModelFiles(name, folder)
+    if not (folder / NOTES_FILE).is_file():
+        raise UserError(
+            f"{folder}: holds no model; expected {NOTES_FILE} (a student) or {PIPELINE_FILE} "
+            "(a teacher in the layout of diffusers)"
+        )
+    notes = read_notes(folder)
+    return ModelFiles(name, _teacher_folder(notes, folder), _student(notes, folder))
+
+
+def _student(notes: Mapping[str, Any], folder: Path) -> Student:
+    try:
+        return Student(
+            folder=folder,
+            mode=str(notes["mode"]),
+            original_steps=int(notes["grid_points"]),
+            timestep_scaling=float(notes["timestep_scaling"]),
+            steps=int(notes.get("steps", STUDENT_STEPS)),
+            base=notes.get("base"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
+            "mode, teacher, grid_points and timestep_scaling"
+        ) from None
+
+
+def _teacher_folder(notes: Mapping[str, Any], folder: Path) -> Path:
+    """Find the teacher that a student's notes name: embedded, or a folder from there or here."""
+    name = str(notes.get("teacher"))
+    places = (WEIGHTS / name, folder / name, Path(name).expanduser())
+    for place in places[0 if name in embedded_models() else 1 :]:
+        if (place / PIPELINE_FILE).is_file():
+            return place
+    raise UserError(
+        f"{folder / NOTES_FILE}: teacher: no model at {name!r}; expected an embedded name "
+        f"({_known()}) or a folder with {PIPELINE_FILE}"
+    )
+
+
+def _unknown(name: str) -> str:
+    guess = nearest(name, embedded_models())
+    hint = f"; did you mean {guess}?" if guess else ""
+    return f"model: no embedded model or folder {name!r}{hint} (embedded: {_known()})"
+
+
+def _known() -> str:
+    return ", ".join(embedded_models()) or "none in this installation"

@@ -1,0 +1,60 @@
+"""A generated clip and everything that is known of how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What a model generated.
+
+    Attributes:
+        frames: Frames, uint8, (t, h, w, 3), RGB.
+        fps: Frames per second.
+        prompt: What it shows.
+        seed: Seed of its noise; with the settings it gives the same clip again.
+        settings: Model, sampler, steps, guidance and what else was chosen; JSON-ready.
+        timings: Seconds spent in ``text``, ``network`` and ``decode``; of the whole batch.
+    """
+
+    frames: NDArray[np.uint8]
+    fps: float
+    prompt: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from text to frames."""
+        return sum(self.timings.values())
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a file says of the clip: software, prompt, seed, settings."""
+        return {
+            "software": f"mcm {__version__}",
+            "prompt": self.prompt,
+            "seed": self.seed,
+            **self.settings,
+        }
+
+    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> Path:
+        """Write the clip with its metadata; arguments and errors as `mcm.media.save_video`."""
+        from mcm.media import save_video
+
+        return save_video(
+            self.frames,
+            path,
+            fps=self.fps,
+            metadata=self.metadata(),
+            format=format,
+            overwrite=overwrite,
+        )

@@ -1,0 +1,159 @@
+"""The choices of one generation: what the user said, checked, or else the model's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mcm.errors import UserError
+
+if TYPE_CHECKING:
+    from mcm.backbones.base import BackboneSpec
+
+MOST_STEPS = 50
+
+
+class ModelWarning(UserWarning):
+    """Something of what the user gave has no effect or may disappoint."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How a model likes to be sampled.
+
+    Attributes:
+        sampler: Name of its sampler.
+        steps: Network steps.
+        guidance: Guidance scale, 1 for none.
+        original_steps: Solver grid points that a student was trained on.
+        timestep_scaling: k of a student's c_skip and c_out.
+        max_frames: Longest clip that its network can make, or ``None``.
+    """
+
+    sampler: str
+    steps: int
+    guidance: float
+    original_steps: int = 50
+    timestep_scaling: float = 4.0
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved choices of one generation."""
+
+    sampler: str
+    steps: int
+    guidance: float
+    frames: int
+    height: int
+    width: int
+    negative_prompt: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready values."""
+        return asdict(self)
+
+
+def resolve(
+    defaults: Defaults,
+    spec: BackboneSpec,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    negative_prompt: str = "",
+) -> Settings:
+    """Fill in the model's own values and check the user's.
+
+    Args:
+        defaults: How the model likes to be sampled.
+        spec: What the model is made for.
+        steps: Network steps, 1 to 50.
+        guidance: Guidance scale in diffusers' convention, at least 1, which is none.
+        sampler: Name of a sampler, which is not checked here.
+        frames: Frames of the clip.
+        size: (height, width) in pixels.
+        negative_prompt: What guidance steers away from.
+
+    Raises:
+        UserError: A value is out of its range; the message names the nearest valid ones.
+    """
+    height, width = (spec.height, spec.width) if size is None else size
+    check_size(height, width, spec.spatial_factor)
+    return Settings(
+        sampler=defaults.sampler if sampler is None else sampler,
+        steps=check_steps(defaults.steps if steps is None else steps),
+        guidance=_check_guidance(defaults.guidance if guidance is None else guidance),
+        frames=check_frames(
+            spec.frames if frames is None else frames, spec.temporal_factor, defaults.max_frames
+        ),
+        height=height,
+        width=width,
+        negative_prompt=negative_prompt,
+    )
+
+
+def check_prompt(prompt: str, where: str = "prompt") -> str:
+    """Return a prompt without surrounding space.
+
+    Raises:
+        UserError: Nothing is left.
+    """
+    if not prompt.strip():
+        raise UserError(f"{where}: it is empty; say what the video shows")
+    return prompt.strip()
+
+
+def check_steps(steps: int, where: str = "steps") -> int:
+    """Return a number of steps.
+
+    Raises:
+        UserError: It is not within 1 to 50.
+    """
+    if not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"{where}: got {steps}, expected 1 to {MOST_STEPS}")
+    return steps
+
+
+def check_size(height: int, width: int, factor: int) -> None:
+    """Check that a size in pixels is whole on the latent grid.
+
+    Raises:
+        UserError: It is not; the message names the sizes next to it.
+    """
+    if height % factor or width % factor or min(height, width) < factor:
+        low = [max(factor, side // factor * factor) for side in (width, height)]
+        high = [max(factor, -(-side // factor) * factor) for side in (width, height)]
+        sizes = dict.fromkeys(f"{w}x{h}" for w, h in (low, high))
+        raise UserError(
+            f"size: {width}x{height} (width x height) does not fit the latent grid, which needs "
+            f"multiples of {factor}; the nearest sizes are {' and '.join(sizes)}"
+        )
+
+
+def check_frames(frames: int, temporal_factor: int, most: int | None) -> int:
+    """Return a number of frames.
+
+    Raises:
+        UserError: The model cannot make a clip of that length.
+    """
+    if frames < 1 or (most is not None and frames > most):
+        limit = "at least 1" if most is None else f"1 to {most}, what the motion modules can hold"
+        raise UserError(f"frames: got {frames}, expected {limit}")
+    extra = (frames - 1) % temporal_factor
+    if extra:
+        low, high = frames - extra, frames - extra + temporal_factor
+        raise UserError(
+            f"frames: got {frames}, but a latent frame holds {temporal_factor} frames after the "
+            f"first; the nearest numbers are {low} and {high}"
+        )
+    return frames
+
+
+def _check_guidance(guidance: float) -> float:
+    if not 1 <= guidance < float("inf"):
+        raise UserError(f"guidance: got {guidance}, expected 1 (none) or more, such as 7.5")
+    return float(guidance)

@@ -1,0 +1,240 @@
+"""A model that generates clips from text: load it once, generate often."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcm.backbones.adapters import load_adapter, merge_adapter
+from mcm.backbones.animatediff import AnimateDiff
+from mcm.backbones.base import Backbone, Condition
+from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.loading import load_backbone
+from mcm.backbones.variants import Mode
+from mcm.devices import pick_device, synchronize
+from mcm.diffusion import FlowSchedule
+from mcm.sampling.catalog import Student, find_model
+from mcm.sampling.clip import Clip
+from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
+from mcm.sampling.samplers import OnStep, Plan, find_sampler
+
+TEACHER_STEPS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class VideoModel:
+    """A student or teacher, ready to generate.
+
+    Attributes:
+        name: What the user called it.
+        backbone: The model.
+        defaults: How it likes to be sampled.
+        device: Where it runs.
+        adapter: Variant of the backbone to sample; ``None`` is its base weights, into which
+            `load` merges a student's adapter.
+    """
+
+    name: str
+    backbone: Backbone
+    defaults: Defaults
+    device: torch.device
+    adapter: str | None = None
+
+    def generate(
+        self,
+        prompt: str,
+        steps: int | None = None,
+        seed: int = 0,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        frames: int | None = None,
+        size: tuple[int, int] | None = None,
+        negative_prompt: str = "",
+        on_step: OnStep | None = None,
+    ) -> Clip:
+        """Generate one clip; what is not given is the model's own.
+
+        Args:
+            prompt: What the video shows.
+            steps: Network steps, 1 to 50.
+            seed: The same seed, settings and model give the same clip.
+            guidance: Guidance scale in diffusers' convention; 1 is none.
+            sampler: `consistency`, `ddim`, `dpmpp_2m`, `unipc` or `euler`.
+            frames: Frames of the clip.
+            size: (height, width) in pixels.
+            negative_prompt: What guidance steers away from.
+            on_step: As in :meth:`generate_batch`.
+
+        Raises:
+            UserError: The prompt is empty or a value is out of its range.
+
+        Warns:
+            ModelWarning: The prompt is over the token limit; names what was cut.
+        """
+        options = {
+            "steps": steps,
+            "guidance": guidance,
+            "sampler": sampler,
+            "frames": frames,
+            "size": size,
+            "negative_prompt": negative_prompt,
+        }
+        return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> list[Clip]:
+        """Generate a clip for each prompt and seed, together.
+
+        A clip does not depend on what else is in its batch, up to rounding.
+
+        Args:
+            prompts: What the videos show.
+            seeds: One per prompt.
+            on_step: Called after each network step with its number from 1, the number of
+                steps, and the clean latents as they look so far.
+            **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
+                none), ``sampler``, ``frames``, ``size`` (height, width), ``negative_prompt``.
+
+        Raises:
+            UserError: A prompt is empty or a value is out of its range.
+
+        Warns:
+            ModelWarning: A prompt is over the token limit; names what was cut.
+        """
+        settings = resolve(self.defaults, self.backbone.spec, **options)
+        sampler = find_sampler(settings.sampler)
+        prompts = [check_prompt(prompt) for prompt in prompts]
+        self._warn(prompts, settings)
+        timings: dict[str, float] = {}
+        with torch.inference_mode(), self.backbone.using(self.adapter):
+            with self._timed(timings, "text"):
+                denoise = self._denoiser(prompts, settings)
+            with self._timed(timings, "network"):
+                plan = self._plan(settings, on_step)
+                latents_bcthw = sampler(denoise, Noise.from_seeds(seeds), plan)
+            with self._timed(timings, "decode"):
+                videos = [self._decode(latents) for latents in latents_bcthw.split(1)]
+        described = {"model": self.name, **settings.as_dict()}
+        fps = self.backbone.spec.fps
+        return [
+            Clip(frames[: settings.frames], fps, prompt, seed, described, timings)
+            for frames, prompt, seed in zip(videos, prompts, seeds, strict=True)
+        ]
+
+    def _denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
+        if settings.guidance == 1:
+            return Denoiser(self.backbone, self.backbone.encode_prompt(prompts))
+        states: Condition = self.backbone.encode_prompt([settings.negative_prompt, *prompts])
+        return Denoiser(self.backbone, states[1:], states[:1], settings.guidance)
+
+    def _plan(self, settings: Settings, on_step: OnStep | None) -> Plan:
+        return Plan(
+            shape=self.backbone.spec.latent_shape(settings.frames, settings.height, settings.width),
+            steps=settings.steps,
+            original_steps=self.defaults.original_steps,
+            timestep_scaling=self.defaults.timestep_scaling,
+            device=self.device,
+            on_step=on_step,
+        )
+
+    def _decode(self, latents_bcthw: Tensor) -> NDArray[np.uint8]:
+        """Return the frames of one clip, uint8, (t, h, w, 3)."""
+        pixels_bl3hw = self.backbone.decode_frames(latents_bcthw)
+        return to_uint8(pixels_bl3hw[0])
+
+    def _warn(self, prompts: Sequence[str], settings: Settings) -> None:
+        for prompt in prompts:
+            cut = self.backbone.cut_prompt(prompt)
+            if cut:
+                limit = self.backbone.spec.max_tokens
+                _warn(f"prompt: over the limit of {limit} tokens; this part was cut: {cut!r}")
+        if settings.negative_prompt and settings.guidance == 1:
+            _warn("negative_prompt: has no effect without guidance; set guidance above 1")
+
+    @contextmanager
+    def _timed(self, timings: dict[str, float], name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        timings[name] = time.perf_counter() - start
+
+
+def load(
+    name_or_folder: str | Path = "fluent-mcm", device: str = "auto", dtype: str = "auto"
+) -> VideoModel:
+    """Load a student or a teacher.
+
+    Args:
+        name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
+            folder, or a folder in the layout of diffusers.
+        device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        UserError: There is no such model or device, or the adapter is of another backbone.
+    """
+    files = find_model(name_or_folder)
+    student = files.student
+    mode: Mode = "full" if student is not None and student.mode == "full" else "lora"
+    backbone = load_backbone(files.teacher, device=device, dtype=dtype, mode=mode)
+    adapter = None if student is None else _add_student(backbone, student)
+    return VideoModel(
+        files.name, backbone, _defaults(student, backbone), pick_device(device), adapter
+    )
+
+
+def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
+    """Turn pixels in [-1, 1], (l, 3, h, w), into frames, uint8, (l, h, w, 3)."""
+    frames = pixels_l3hw.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(frames.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _add_student(backbone: AnimateDiff, student: Student) -> str | None:
+    """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
+    if student.base not in (None, fingerprint(backbone.network)):
+        _warn(
+            f"{student.folder}: was trained on other weights of its teacher than those loaded "
+            "now; its clips may be poor"
+        )
+    if student.mode == "lora":
+        merge_adapter(backbone, student.folder)
+        return None
+    load_adapter(backbone, student.folder, "student")
+    return "student"
+
+
+def _defaults(student: Student | None, backbone: Backbone) -> Defaults:
+    config = getattr(backbone.network, "config", {})
+    most = config.get("motion_max_seq_length")
+    if student is None:
+        solver = "euler" if isinstance(backbone.schedule, FlowSchedule) else "ddim"
+        return Defaults(solver, TEACHER_STEPS, backbone.spec.guidance, max_frames=most)
+    return Defaults(
+        sampler="consistency",
+        steps=student.steps,
+        guidance=1.0,
+        original_steps=student.original_steps,
+        timestep_scaling=student.timestep_scaling,
+        max_frames=most,
+    )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ModelWarning, stacklevel=4)

@@ -1,0 +1,187 @@
+"""Samplers: from noise to latents in a given number of network steps.
+
+A sampler is a function of a denoiser, the seeded noise and a plan. It starts at pure noise
+on the noisiest timestep and ends at clean latents.
+
+References:
+    consistency: multistep sampling, Song et al., 2023 (arXiv 2303.01469), algorithm 1, on the
+    timesteps of LCM (arXiv 2310.04378). Steps of the others: :mod:`mcm.diffusion.solvers`.
+    Trailing timesteps: Lin et al., 2023 (arXiv 2305.08891), table 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mcm.diffusion import (
+    FlowSchedule,
+    NoiseLevel,
+    Schedule,
+    consistency_function,
+    convert,
+    ddim_step,
+    dpmpp_2m_step,
+    euler_step,
+    few_step_timesteps,
+)
+from mcm.errors import UserError, nearest
+from mcm.sampling.denoiser import Denoiser, Noise
+
+OnStep = Callable[[int, int, Tensor], None]
+"""Called after each network step with its number from 1, the number of steps, and x̂0."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sampler is to make.
+
+    Attributes:
+        shape: Latents of one sample, (c, t, h, w).
+        steps: Network steps.
+        original_steps: Solver grid points of the student's training (``consistency`` only).
+        timestep_scaling: k of the student's c_skip and c_out (``consistency`` only).
+        device: Where to sample.
+        on_step: Called after each step, or ``None``.
+    """
+
+    shape: tuple[int, int, int, int]
+    steps: int
+    original_steps: int = 50
+    timestep_scaling: float = 4.0
+    device: torch.device | str = "cpu"
+    on_step: OnStep | None = None
+
+    def report(self, step: int, x0_bcthw: Tensor) -> None:
+        """Tell the caller that step number ``step``, counted from 0, is done."""
+        if self.on_step is not None:
+            self.on_step(step + 1, self.steps, x0_bcthw)
+
+
+Sampler = Callable[[Denoiser, Noise, Plan], Tensor]
+
+
+def consistency(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+    """x̂0 = f(x, t_k), then x = α·x̂0 + σ·ε at t_{k+1} with fresh ε; the last x̂0 is the result."""
+    schedule = denoise.schedule
+    timesteps_n = few_step_timesteps(plan.steps, plan.original_steps, schedule).to(plan.device)
+    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    for step, t in enumerate(timesteps_n):
+        x0 = denoise(x_bcthw, t, "x0")
+        x0 = consistency_function(schedule, x_bcthw, x0, t, plan.timestep_scaling)
+        plan.report(step, x0)
+        if step == plan.steps - 1:
+            return x0
+        fresh = noise.draw(plan.shape).to(plan.device)
+        x_bcthw = schedule.add_noise(x0, fresh, timesteps_n[step + 1])
+    raise AssertionError("a plan has at least one step")
+
+
+def ddim(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+    """x_s = α_s·x̂0 + σ_s·ε̂ (η = 0) from the noisiest timestep to clean data."""
+    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    timesteps_n, levels = trajectory(denoise.schedule, plan)
+    for step, t in enumerate(timesteps_n):
+        x0 = denoise(x_bcthw, t, "x0")
+        epsilon = convert(x0, x_bcthw, *levels[step], have="x0", want="epsilon")
+        x_bcthw = ddim_step(x0, epsilon, levels[step + 1])
+        plan.report(step, x0)
+    return x_bcthw
+
+
+def dpmpp_2m(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+    """DPM-Solver++(2M) from the noisiest timestep to clean data; its last step is first order."""
+    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    timesteps_n, levels = trajectory(denoise.schedule, plan)
+    earlier: tuple[Tensor, NoiseLevel] | None = None
+    for step, t in enumerate(timesteps_n):
+        x0 = denoise(x_bcthw, t, "x0")
+        x_bcthw = dpmpp_2m_step(x_bcthw, x0, levels[step], levels[step + 1], earlier)
+        earlier = x0, levels[step]
+        plan.report(step, x0)
+    return x_bcthw
+
+
+def euler(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+    """x_s = x_t + (σ_s − σ_t)·v̂, for flow models.
+
+    Raises:
+        UserError: The model's schedule is not a flow.
+    """
+    if not isinstance(denoise.schedule, FlowSchedule):
+        raise UserError(
+            "sampler: 'euler' follows the straight lines of a flow model, and this model has a "
+            "variance-preserving schedule; use ddim, dpmpp_2m or unipc."
+        )
+    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    timesteps_n, levels = trajectory(denoise.schedule, plan)
+    for step, t in enumerate(timesteps_n):
+        velocity = denoise(x_bcthw, t, "velocity")
+        plan.report(step, x_bcthw - levels[step].sigma * velocity)
+        x_bcthw = euler_step(x_bcthw, velocity, levels[step], levels[step + 1])
+    return x_bcthw
+
+
+def unipc(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+    """UniPC (Zhao et al., 2023, arXiv 2302.04867) of order 2, as diffusers computes it.
+
+    Raises:
+        UserError: The model's schedule is a flow.
+    """
+    from mcm.sampling.stock import unipc_scheduler
+
+    scheduler = unipc_scheduler(denoise.schedule)
+    scheduler.set_timesteps(plan.steps, device=plan.device)
+    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    for step, t in enumerate(scheduler.timesteps):
+        x0 = denoise(x_bcthw, t, "x0")
+        x_bcthw = scheduler.step(x0, t, x_bcthw).prev_sample
+        plan.report(step, x0)
+    return x_bcthw
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "consistency": consistency,
+    "ddim": ddim,
+    "dpmpp_2m": dpmpp_2m,
+    "unipc": unipc,
+    "euler": euler,
+}
+
+
+def find_sampler(name: str) -> Sampler:
+    """Return the sampler of a name.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    if name not in SAMPLERS:
+        guess = nearest(name, SAMPLERS)
+        hint = f" Did you mean {guess!r}?" if guess else ""
+        raise UserError(
+            f"sampler: {name!r} is unknown; expected one of {', '.join(SAMPLERS)}.{hint}"
+        )
+    return SAMPLERS[name]
+
+
+def trailing_timesteps(schedule: Schedule, steps: int) -> Tensor:
+    """t_k = round(T − k·T/n) − 1 for k = 0 .. n − 1, falling: it always starts at T − 1.
+
+    Flow schedules have their own shifted and real timesteps, which start at T.
+    """
+    if isinstance(schedule, FlowSchedule):
+        return schedule.spaced_timesteps(steps).flip(0)
+    total = schedule.num_timesteps
+    falling_n = total - torch.arange(steps, dtype=torch.float64) * total / steps
+    return falling_n.round().long() - 1
+
+
+def trajectory(schedule: Schedule, plan: Plan) -> tuple[Tensor, list[NoiseLevel]]:
+    """Return the timesteps of a solver and their n + 1 noise levels, the last clean data."""
+    timesteps_n = trailing_timesteps(schedule, plan.steps).to(plan.device)
+    levels = [schedule.alpha_sigma(t) for t in timesteps_n]
+    one = torch.ones((), device=plan.device)
+    return timesteps_n, [*levels, NoiseLevel(one, one - one)]
