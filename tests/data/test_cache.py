@@ -210,7 +210,7 @@ def test_cut_captions_are_counted(tmp_path: Path, videos, backbone, list_source)
     ]
     summary = cache_videos(list_source(long), backbone, tmp_path / "out", **QUIET)
     assert summary.captions_cut == 1
-    assert "1 captions were cut at the backbone's token limit" in str(summary)
+    assert "1 of the captions cut at the backbone's token limit" in str(summary)
 
 
 def test_values_too_large_for_the_format_are_refused(tmp_path: Path, videos, backbone) -> None:

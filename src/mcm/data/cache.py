@@ -53,7 +53,7 @@ class CacheSummary:
             f"{self.captions} different captions; {self.skips}"
         )
         if self.captions_cut:
-            text += f"; {self.captions_cut} captions were cut at the backbone's token limit"
+            text += f"; {self.captions_cut} of the captions cut at the backbone's token limit"
         return text
 
 
@@ -118,20 +118,11 @@ def cache_videos(
             cache of another backbone, other settings or other data.
         OSError: The disk is full or the folder cannot be written; what is stored stays.
     """
-    if fps is not None and frame_interval is not None:
-        raise UserError("fps, frame_interval: got both; give the rate or the step between frames")
     spec = backbone.spec
-    job = VideoJob(
-        frames=frames if frames is not None else spec.frames,
-        fps=None if frame_interval is not None else float(fps if fps is not None else spec.fps),
-        frame_interval=frame_interval if frame_interval is not None else 1,
-        size=size or (spec.height, spec.width),
-        clip=clip,
-        crop=crop,
-        keep_frames=keep_frames,
-        seed=seed,
-        dtype=dtype,
-    )
+    rate, interval = _rate(fps, frame_interval, spec.fps)
+    count = spec.frames if frames is None else frames
+    size = size or (spec.height, spec.width)
+    job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype)
     _check_video_job(job)
     _check_size(job.size, spec.spatial_factor)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
@@ -251,6 +242,17 @@ def _ahead(function: Callable[[S], T], items: Iterable[S], workers: int) -> Iter
             yield first, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _rate(
+    fps: float | None, frame_interval: int | None, native_fps: int
+) -> tuple[float | None, int]:
+    """Return the rate, or `None` and the step between frames."""
+    if frame_interval is None:
+        return float(native_fps if fps is None else fps), 1
+    if fps is not None:
+        raise UserError("fps, frame_interval: got both; give the rate or the step between frames")
+    return None, frame_interval
 
 
 def _check_effort(effort: _Effort) -> None:
