@@ -1,9 +1,9 @@
 """Guidance in one call, and noise that belongs to its seed."""
 
 import torch
+from tests.sampling.fake import SHAPE, FakeBackbone
 
 from mcm.sampling.denoiser import Denoiser, Noise
-from tests.sampling.fake import SHAPE, FakeBackbone
 
 T = torch.tensor(500)
 

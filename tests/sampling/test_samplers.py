@@ -8,6 +8,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from tests.sampling.fake import PLAIN, SHAPE, ZERO_SNR, FakeBackbone
 from torch import Tensor
 
 from mcm.backbones.base import Condition
@@ -15,7 +16,6 @@ from mcm.diffusion import FlowSchedule, Schedule
 from mcm.errors import UserError
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import SAMPLERS, Plan, find_sampler, trailing_timesteps
-from tests.sampling.fake import PLAIN, SHAPE, ZERO_SNR, FakeBackbone
 
 SEEDS = [7, 8]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012}

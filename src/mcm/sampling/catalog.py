@@ -7,10 +7,8 @@ its own) for the teacher that ``mcm.json`` names. A folder in the layout of diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mcm.backbones.adapters import NOTES_FILE, read_notes
 from mcm.errors import UserError, nearest
@@ -21,24 +19,38 @@ STUDENT_STEPS = 4
 
 
 @dataclass(frozen=True)
-class Student:
-    """What sampling must know of a student.
+class StudentCard:
+    """What sampling must know of a student, as its ``mcm.json`` says.
 
     Attributes:
-        folder: Holds its weights.
-        mode: `lora` or `full`.
+        base: Name of the embedded teacher, or its folder (absolute, or relative to the
+            student's or the working folder).
         original_steps: Solver grid points of its training.
         timestep_scaling: k of its c_skip and c_out.
         steps: Steps to take when the user does not say.
-        base: Fingerprint of the teacher's network it was trained on, if known.
     """
 
-    folder: Path
-    mode: str
+    base: str
     original_steps: int
     timestep_scaling: float
     steps: int = STUDENT_STEPS
-    base: str | None = None
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student's files.
+
+    Attributes:
+        folder: Holds its weights.
+        card: How to sample it.
+        mode: `lora`, or `full` if it has a network of its own.
+        base_fingerprint: Of the teacher's network it was trained on, if known.
+    """
+
+    folder: Path
+    card: StudentCard
+    mode: str = "lora"
+    base_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,36 +96,37 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
             f"{folder}: holds no model; expected {NOTES_FILE} (a student) or {PIPELINE_FILE} "
             "(a teacher in the layout of diffusers)"
         )
+    student = _student(folder)
+    return ModelFiles(name, _teacher_folder(student), student)
+
+
+def _student(folder: Path) -> Student:
     notes = read_notes(folder)
-    return ModelFiles(name, _teacher_folder(notes, folder), _student(notes, folder))
-
-
-def _student(notes: Mapping[str, Any], folder: Path) -> Student:
     try:
-        return Student(
-            folder=folder,
-            mode=str(notes["mode"]),
-            original_steps=int(notes["grid_points"]),
+        card = StudentCard(
+            base=str(notes["base"]),
+            original_steps=int(notes["original_steps"]),
             timestep_scaling=float(notes["timestep_scaling"]),
             steps=int(notes.get("steps", STUDENT_STEPS)),
-            base=notes.get("base"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
-            "mode, teacher, grid_points and timestep_scaling"
+            "base, original_steps and timestep_scaling"
         ) from None
+    return Student(folder, card, notes.get("mode", "lora"), notes.get("base_fingerprint"))
 
 
-def _teacher_folder(notes: Mapping[str, Any], folder: Path) -> Path:
-    """Find the teacher that a student's notes name: embedded, or a folder from there or here."""
-    name = str(notes.get("teacher"))
-    places = (WEIGHTS / name, folder / name, Path(name).expanduser())
-    for place in places[0 if name in embedded_models() else 1 :]:
+def _teacher_folder(student: Student) -> Path:
+    """Find the teacher that a card names: embedded, or a folder from there or from here."""
+    name = student.card.base
+    if name in embedded_models():
+        return WEIGHTS / name
+    for place in (student.folder / name, Path(name).expanduser()):
         if (place / PIPELINE_FILE).is_file():
             return place
     raise UserError(
-        f"{folder / NOTES_FILE}: teacher: no model at {name!r}; expected an embedded name "
+        f"{student.folder / NOTES_FILE}: base: no teacher at {name!r}; expected an embedded name "
         f"({_known()}) or a folder with {PIPELINE_FILE}"
     )
 

@@ -208,7 +208,7 @@ def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
 
 def _add_student(backbone: AnimateDiff, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
-    if student.base not in (None, fingerprint(backbone.network)):
+    if student.base_fingerprint not in (None, fingerprint(backbone.network)):
         _warn(
             f"{student.folder}: was trained on other weights of its teacher than those loaded "
             "now; its clips may be poor"
@@ -228,10 +228,10 @@ def _defaults(student: Student | None, backbone: Backbone) -> Defaults:
         return Defaults(solver, TEACHER_STEPS, backbone.spec.guidance, max_frames=most)
     return Defaults(
         sampler="consistency",
-        steps=student.steps,
+        steps=student.card.steps,
         guidance=1.0,
-        original_steps=student.original_steps,
-        timestep_scaling=student.timestep_scaling,
+        original_steps=student.card.original_steps,
+        timestep_scaling=student.card.timestep_scaling,
         max_frames=most,
     )
 
