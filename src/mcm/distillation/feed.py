@@ -47,14 +47,36 @@ class Feed(Dataset[DistillBatch]):
         Raises:
             UserError: A cache is missing or unfinished, or the sizes cannot be paired.
         """
-        videos, seed = CachedVideos(recipe.data.videos), recipe.trainer.seed
-        batch_size = recipe.trainer.batch_size
+        judged = recipe.critic.weight > 0
+        images = recipe.data.images if judged else None
+        return cls.over(
+            recipe,
+            CachedVideos(recipe.data.videos),
+            None if images is None else CachedImages(images),
+            world_size,
+            rank,
+        )
+
+    @classmethod
+    def over(
+        cls,
+        recipe: Recipe,
+        videos: CachedVideos,
+        images: CachedImages | None = None,
+        world_size: int = 1,
+        rank: int = 0,
+    ) -> Feed:
+        """Lay a recipe's order over open caches.
+
+        Raises:
+            UserError: The numbers of images and frames cannot be paired.
+        """
+        seed, batch_size = recipe.trainer.seed, recipe.trainer.batch_size
         judged = recipe.critic.frames_per_clip if recipe.critic.weight > 0 else 0
         size = len(videos) - held_count(len(videos), recipe.trainer.probe_clips)
         order = EpochSampler(seed, size, batch_size, world_size, rank)
-        if recipe.data.images is None or judged == 0:
+        if images is None:
             return cls(videos, None, order, None, judged)
-        images = CachedImages(recipe.data.images)
         count = recipe.data.image_batch_size or batch_size * judged
         _check_pairs(recipe, count, batch_size * judged)
         image_order = EpochSampler(seed + _IMAGE_STREAM, len(images), count, world_size, rank)

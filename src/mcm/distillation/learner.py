@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Learner:
         }
         groups = {name: parameters for name, parameters in found.items() if parameters}
         section = recipe.optimizer
-        settings = {
+        settings: dict[str, dict[str, Any]] = {
             "student": {"betas": section.betas, "weight_decay": section.weight_decay},
             "head": {"betas": section.betas},
             "critic": {"betas": recipe.critic.betas},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ from mcm.distillation.validation import ClipMaker, Request, Validation, requests
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump, save
-from mcm.sampling.catalog import StudentCard, embedded_models
+from mcm.sampling.catalog import embedded_models, find_model
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
@@ -116,22 +115,27 @@ def prepare_backbone(recipe: Recipe, device: torch.device) -> tuple[AnimateDiff,
     if recipe.student.init is None:
         backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
     else:
-        load_adapter(backbone, recipe.student.init, STUDENT, trainable=True)
-        _check_rank(backbone, recipe)
+        _load_student(backbone, recipe.student.init, recipe)
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
     return backbone, backbone_identity
 
 
-def _check_rank(backbone: AnimateDiff, recipe: Recipe) -> None:
-    if recipe.student.mode == "full":
-        return
-    shapes = {min(p.shape[:2]) for p in backbone.adapter_parameters(STUDENT).values()}
-    if max(shapes) != recipe.student.rank:
+def _load_student(backbone: AnimateDiff, name: str, recipe: Recipe) -> None:
+    student = find_model(name).student
+    if student is None or student.mode != recipe.student.mode:
+        found = "a teacher" if student is None else f"of mode {student.mode}"
         raise UserError(
-            f"student.rank: got {recipe.student.rank}, but the student to start from "
-            f"({recipe.student.init}) has rank {max(shapes)}; set student.rank={max(shapes)}"
+            f"student.init: {name} is {found}; expected a student of mode {recipe.student.mode}"
         )
+    notes = load_adapter(backbone, student.folder, STUDENT, trainable=True)
+    section = recipe.student
+    for key, ours in (("rank", section.rank), ("alpha", section.alpha)):
+        if section.mode == "lora" and notes.get(key, ours) != ours:
+            raise UserError(
+                f"student.{key}: got {ours}, but the student to start from ({name}) has "
+                f"{notes[key]}; set student.{key}={notes[key]}"
+            )
 
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
@@ -210,11 +214,13 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     backbone = objective.backbone
     assert isinstance(backbone, AnimateDiff)
     teacher = recipe.model.teacher
-    base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
-    consistency = recipe.consistency
-    card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
-    notes = {"step": step, "base_fingerprint": fingerprint(backbone.variants.base)}
-    save_adapter(backbone, STUDENT, folder, asdict(card) | notes)
+    notes = {
+        "teacher": teacher if teacher in embedded_models() else str(Path(teacher).resolve()),
+        "grid_points": recipe.consistency.grid_points,
+        "timestep_scaling": recipe.consistency.timestep_scaling,
+        "training_steps": step,
+    }
+    save_adapter(backbone, STUDENT, folder, notes)
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder
 

@@ -54,7 +54,8 @@ def teacher_step(
         prediction = backbone.predict(
             torch.cat([x_bcthw, x_bcthw]), torch.cat([t_b, t_b]), both, own
         )
-    guided = guide(*prediction.float().chunk(2), w_b)
+    cond, uncond = prediction.float().chunk(2)
+    guided = guide(cond, uncond, w_b)
     level = backbone.schedule.alpha_sigma(t_b)
     x0 = convert(guided, x_bcthw, *level, have=own, want="x0")
     epsilon = convert(guided, x_bcthw, *level, have=own, want="epsilon")

@@ -1,0 +1,219 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tests.distillation.toy import SHAPE, ToyBackbone, texts
+from torch import Tensor
+
+from mcm.backbones.base import Condition
+from mcm.diffusion import consistency_function, convert, guide
+from mcm.distillation.batch import DistillBatch
+from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.samplers import Plan, consistency
+from mcm.settings import Recipe
+
+Make = Callable[[Recipe], MotionConsistency]
+
+
+def seeded(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gradients(parameters: Any) -> list[bool]:
+    return [bool(p.grad is not None and p.grad.abs().sum() > 0) for p in parameters]
+
+
+def scatter(objective: MotionConsistency) -> None:
+    """Give student, target and heads weights of their own."""
+    generator = seeded(1)
+    for value in objective.weights().values():
+        if value.is_floating_point():
+            value.add_(0.05 * torch.randn(value.shape, generator=generator))
+
+
+def test_student_step_trains_student_and_head_only(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    scatter(objective)
+    assert objective.critic is not None
+    objective.step(batch, seeded()).total.backward()
+    backbone = objective.backbone
+    assert all(gradients(backbone.adapter_parameters(STUDENT).values()))
+    assert all(gradients(objective.head.parameters()))
+    others = [*backbone.adapter_parameters(TARGET).values(), *objective.head_target.parameters()]
+    teacher = list(backbone.variants.base.parameters())  # type: ignore[attr-defined]
+    assert not any(gradients([*others, *teacher, *objective.critic.parameters()]))
+
+
+def test_critic_step_trains_the_critic_only(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    assert objective.critic is not None
+    losses = objective.step(batch, seeded())
+    assert losses.frames is not None
+    calls = objective.backbone.calls  # type: ignore[attr-defined]
+    objective.critic_step(losses.frames, seeded())["loss"].backward()
+    assert objective.backbone.calls == calls  # type: ignore[attr-defined]
+    assert sum(gradients(objective.critic.heads.parameters())) > 4
+    student = objective.backbone.adapter_parameters(STUDENT).values()
+    assert not any(gradients([*student, *objective.head.parameters()]))
+
+
+def test_same_seed_same_losses(objective_of: Make, recipe_of: Any, batch: DistillBatch) -> None:
+    first, second, other = (
+        objective_of(recipe_of()).step(batch, seeded(seed)) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first.total, second.total)
+    assert not torch.equal(first.total, other.total)
+
+
+def test_only_the_samples_drawn_are_generated(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of(trajectories={"self_generation_steps": 2}))
+    real_b = torch.tensor([True, False, True, False])
+    draws = replace(objective.draw(batch, seeded()), real_b=real_b)
+    clean = objective.clean_latents(batch.latents_bcthw, batch.condition, draws)
+    assert torch.equal(clean[real_b], batch.latents_bcthw[real_b])
+    with objective.backbone.using(STUDENT), torch.no_grad():
+        denoiser = Denoiser(objective.backbone, batch.condition[~real_b])
+        noise = Noise.from_seeds(draws.seeds_b[~real_b].tolist())
+        expected = consistency(denoiser, noise, Plan(SHAPE, 2, 10))
+    torch.testing.assert_close(clean[~real_b], expected)
+
+
+def test_real_latents_only_need_no_generation(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    recipe = recipe_of(trajectories={"real_fraction": 1.0}, critic={"weight": 0.0})
+    objective = objective_of(recipe)
+    objective.step(batch, seeded())
+    assert objective.backbone.calls == 3  # type: ignore[attr-defined]
+
+
+def test_dropped_captions_become_the_empty_prompt(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    keep_b = torch.tensor([True, False, True, True])
+    draws = replace(objective.draw(batch, seeded()), keep_b=keep_b)
+    condition = objective.transition(batch, draws).condition
+    assert torch.equal(condition.tokens_bld[1], objective.empty.tokens_bld[0])
+    assert torch.equal(condition.pooled_bd[1], objective.empty.pooled_bd[0])
+    assert torch.equal(condition.tokens_bld[keep_b], batch.condition.tokens_bld[keep_b])
+
+
+def lcm_loss(objective: MotionConsistency, batch: DistillBatch, generator: Any) -> Tensor:
+    """Latent consistency distillation written out: LCM, algorithm 1."""
+    backbone: Any = objective.backbone
+    schedule, condition = backbone.schedule, batch.condition
+    draws = objective.draw(batch, generator)
+    t = 100 * (draws.index_b + 1) - 1
+    s = torch.where(draws.index_b > 0, t - 100, 0)
+    x_t = schedule.add_noise(batch.latents_bcthw, draws.noise_bcthw, t)
+    level, before = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+
+    def f(name: str | None, x: Tensor, at: Tensor, text: Condition, want: Any = "x0") -> Tensor:
+        with backbone.using(name):
+            return backbone.predict(x, at, text, want)
+
+    with torch.no_grad():
+        v = guide(f(None, x_t, t, condition, "v"), f(None, x_t, t, objective.empty, "v"), draws.w_b)
+        x0, epsilon = (convert(v, x_t, *level, "v", want) for want in ("x0", "epsilon"))
+        x_s = before.mix(x0, epsilon)
+        target = consistency_function(schedule, x_s, f(TARGET, x_s, s, condition), s)
+    student = consistency_function(schedule, x_t, f(STUDENT, x_t, t, condition), t)
+    return (((student - target) ** 2 + 1e-6).sqrt() - 1e-3).mean()
+
+
+def test_raw_latents_and_no_critic_are_lcm(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    recipe = recipe_of(
+        motion={"representation": "raw"},
+        critic={"weight": 0.0},
+        trajectories={"real_fraction": 1.0},
+    )
+    objective = objective_of(recipe)
+    scatter(objective)
+    losses = objective.step(batch, seeded())
+    assert losses.frames is None
+    torch.testing.assert_close(losses.total, lcm_loss(objective, batch, seeded()))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_target_is_the_moving_average(objective_of: Make, recipe_of: Any, decay: float) -> None:
+    recipe = recipe_of(consistency={"ema_decay": decay}, motion={"head_ema": 0.8})
+    objective = objective_of(recipe)
+    student = objective.backbone.adapter_parameters(STUDENT)["text.bias"]
+    target = objective.backbone.adapter_parameters(objective.target_name)["text.bias"]
+    head, average = objective.head.conv_out.bias, objective.head_target.conv_out.bias
+    start = student.detach().clone()
+    with torch.no_grad():
+        student += 1.0
+        head += 1.0  # type: ignore[operator]
+    for _ in range(3):
+        objective.update_target()
+    torch.testing.assert_close(target.detach(), start + 1 - decay**3)
+    torch.testing.assert_close(average.detach(), torch.full((4,), 1 - 0.8**3))  # type: ignore
+
+
+def test_weights_round_trip(objective_of: Make, recipe_of: Any, batch: DistillBatch) -> None:
+    first, second = objective_of(recipe_of()), objective_of(recipe_of())
+    scatter(first)
+    second.load_weights({name: value.clone() for name, value in first.weights().items()})
+    assert torch.equal(first.step(batch, seeded()).total, second.step(batch, seeded()).total)
+
+
+def test_images_are_the_critics_real_side(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    own = objective.step(batch, seeded()).frames
+    assert own is not None
+    assert own.real.pixels_n3hw.shape == own.fake.pixels_n3hw.shape == (8, 3, 16, 16)
+    assert torch.equal(own.real.text_nd, own.fake.text_nd)
+    images, captions = torch.zeros(5, 3, 16, 16), texts(range(5)).pooled_bd
+    set_ = replace(batch, images_n3hw=images, image_text_nd=captions)
+    frames = objective.step(set_, seeded()).frames
+    assert frames is not None
+    assert torch.equal(frames.real.pixels_n3hw, images)
+    assert torch.equal(frames.real.text_nd, captions)
+    assert not frames.fake.pixels_n3hw.requires_grad
+
+
+def test_critic_without_text_sees_none(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of(critic={"text_conditioned": False}))
+    frames = objective.step(batch, seeded()).frames
+    assert frames is not None
+    assert not frames.real.text_nd.any() and not frames.fake.text_nd.any()
+
+
+def test_relativistic_critic(objective_of: Make, recipe_of: Any, batch: DistillBatch) -> None:
+    objective = objective_of(recipe_of(critic={"loss": "relativistic"}))
+    losses = objective.step(batch, seeded())
+    assert losses.parts["adversarial"] > 0
+
+
+def test_zero_terminal_snr_is_finite_at_pure_noise(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    draws = replace(objective.draw(batch, seeded()), index_b=torch.full((4,), 9))
+    transition = objective.transition(batch, draws)
+    assert torch.equal(transition.x_bcthw, draws.noise_bcthw)
+    assert transition.x_previous_bcthw.isfinite().all()
+
+
+def test_toy_is_deterministic() -> None:
+    torch.manual_seed(0)
+    first = ToyBackbone()
+    torch.manual_seed(0)
+    assert torch.equal(first.variants.base.time.bias, ToyBackbone().variants.base.time.bias)

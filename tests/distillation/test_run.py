@@ -1,0 +1,212 @@
+"""Whole runs on a tiny AnimateDiff: every recipe, kills, signals, several processes."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.backbones.tiny import make_tiny_animatediff
+
+from mcm.data.cache import cache_images, cache_videos
+from mcm.data.samples import Sample
+from mcm.distillation import checkpoints
+from mcm.distillation.run import distill
+from mcm.errors import UserError
+from mcm.recipe import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+PROMPTS = ["a fox moving left on a blue background", "a star going up"]
+SMALL = [
+    "student.rank=2",
+    "student.alpha=2.0",
+    "consistency.grid_points=8",
+    "critic.backbone=scratch",
+    "critic.width=8",
+    "optimizer.warmup_steps=0",
+    "trainer.batch_size=2",
+    "trainer.tracker=none",
+    "trainer.validation.prompts=[]",
+    "trainer.checkpoint_minutes=null",
+    "trainer.checkpoint_every=1",
+    "model.device=cpu",
+    "model.dtype=float32",
+]
+
+
+class Listed:
+    """A data set in a list."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.samples = samples
+
+    def __iter__(self):
+        return iter(self.samples)
+
+    def length(self) -> int:
+        return len(self.samples)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny teacher, a cache of clips and a cache of images."""
+    import av
+
+    from mcm.backbones.loading import load_backbone
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("world")
+    teacher = load_backbone(make_tiny_animatediff(folder / "teacher"), "cpu", "float32")
+    draw = np.random.default_rng(0)
+    clips, images = [], []
+    for number in range(10):
+        path = folder / f"{number}.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=8)
+            stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv444p"
+            for pixels in draw.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        clips.append(Sample(str(number), PROMPTS[number % 2], path, path.name))
+        still = folder / f"{number}.png"
+        Image.fromarray(draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(still)
+        images.append(Sample(str(number), PROMPTS[number % 2], still, still.name))
+    cache_videos(Listed(clips), teacher, folder / "videos", progress=False)
+    cache_images(Listed(images), teacher, folder / "images", progress=False)
+    return folder
+
+
+def overrides(world: Path, output: Path, steps: int, *more: str) -> list[str]:
+    places = [
+        f"model.teacher={world / 'teacher'}",
+        f"data.videos={world / 'videos'}",
+        f"trainer.output={output}",
+        f"trainer.steps={steps}",
+    ]
+    return [*SMALL, *places, *more]
+
+
+def digest(student: Path) -> str:
+    file = student / "pytorch_lora_weights.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs(world: Path, tmp_path: Path, recipe: Path, capsys) -> None:
+    resolved = resolve(recipe, overrides(world, tmp_path / "out", 2))
+    if resolved.data.images is not None:
+        images = f"data.images={world / 'images'}"
+        resolved = resolve(recipe, overrides(world, tmp_path / "out", 2, images))
+    student = distill(resolved)
+    assert student == tmp_path / "out" / "student"
+    assert str(student) in capsys.readouterr().err
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in student.parent.rglob("*")}
+    assert {
+        "recipe.yaml",
+        "log.csv",
+        "student/mcm.json",
+        "student/pytorch_lora_weights.safetensors",
+        "auxiliary/head.safetensors",
+        "auxiliary/critic.safetensors",
+        "checkpoints/step-00000002/weights.safetensors",
+    } <= made
+    assert resolve(tmp_path / "out" / "recipe.yaml") == resolved
+
+
+def test_validation_and_tensorboard_of_a_run(world: Path, tmp_path: Path) -> None:
+    more = (
+        "trainer.validation.prompts=[a star going up]",
+        "trainer.validation.steps=[1, 2]",
+        "trainer.validation.teacher_steps=2",
+        "trainer.tracker=tensorboard",
+    )
+    distill(resolve(RECIPES[0].parent / "fluent-smoke.yaml", overrides(world, tmp_path, 1, *more)))
+    assert (tmp_path / "validation" / "step-00000001.png").is_file()
+    assert list(tmp_path.rglob("events*"))
+
+
+def test_the_student_loads_and_generates(world: Path, tmp_path: Path) -> None:
+    from mcm.sampling.pipeline import load
+
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    student = distill(resolve(smoke, overrides(world, tmp_path, 1, "optimizer.lr=0.1")))
+    models = [load(place, "cpu", "float32") for place in (student, world / "teacher")]
+    clips = [m.generate("a star going up", 1, seed=1, guidance=1.0) for m in models]
+    assert clips[0].settings["sampler"] == "consistency"
+    assert not np.array_equal(clips[0].frames, clips[1].frames)
+
+
+def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:
+    recipe = resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 1))
+    distill(recipe)
+    with pytest.raises(UserError, match="holds a run already"):
+        distill(recipe)
+
+
+def test_another_teacher_is_refused(world: Path, tmp_path: Path) -> None:
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    distill(resolve(smoke, overrides(world, tmp_path / "out", 1)))
+    other = make_tiny_animatediff(tmp_path / "other", prediction="epsilon")
+    weights = tmp_path / "other" / "unet" / "diffusion_pytorch_model.safetensors"
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: value + 0.1 for name, value in load_file(weights).items()}, weights)
+    more = (f"model.teacher={other}", "trainer.resume=latest")
+    with pytest.raises(UserError, match=r"another backbone .*differing: network"):
+        distill(resolve(smoke, overrides(world, tmp_path / "out", 2, *more)))
+
+
+def command(world: Path, output: Path, steps: int, *more: str) -> list[str]:
+    recipe = str(ROOT / "recipes" / "fluent-smoke.yaml")
+    code = "from mcm.cli import main; main()"
+    return ["-c", code, "distill", recipe, *overrides(world, output, steps, *more)]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = os.environ | threads | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], output: Path) -> None:
+    while not checkpoints.present(output / checkpoints.FOLDER):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+
+
+@pytest.mark.timeout(900)
+def test_killed_and_resumed_the_student_is_bit_identical(world: Path, tmp_path: Path) -> None:
+    whole = start(command(world, tmp_path / "whole", 6))
+    killed = start(command(world, tmp_path / "killed", 6))
+    wait_for_checkpoint(killed, tmp_path / "killed")
+    time.sleep(float(np.random.default_rng().uniform(0, 0.5)))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+    resumed = start(command(world, tmp_path / "killed", 6, "trainer.resume=latest"))
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    first, second = (tmp_path / name / "student" for name in ("whole", "killed"))
+    assert digest(first) == digest(second)
+
+
+@pytest.mark.timeout(900)
+def test_sigterm_saves_and_exits_130(world: Path, tmp_path: Path) -> None:
+    process = start(command(world, tmp_path, 10_000))
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "--resume latest" in errors
+    assert not (tmp_path / "student").exists()
