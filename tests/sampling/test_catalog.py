@@ -1,0 +1,73 @@
+"""Names and folders of models."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mcm.errors import UserError
+from mcm.sampling import catalog
+from mcm.sampling.catalog import embedded_models, find_model
+
+CARD = {"base": "fluent", "original_steps": 20, "timestep_scaling": 4.0, "mode": "lora"}
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with the teacher `fluent` and the student `fluent-mcm`."""
+    folder = tmp_path / "weights"
+    (folder / "fluent").mkdir(parents=True)
+    (folder / "fluent" / "model_index.json").write_text("{}")
+    (folder / "fluent" / "mcm.json").write_text("{}")
+    write_card(folder / "fluent-mcm", CARD)
+    monkeypatch.setattr(catalog, "WEIGHTS", folder)
+    return folder
+
+
+def write_card(folder: Path, card: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mcm.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_embedded_names(weights: Path) -> None:
+    assert embedded_models() == ["fluent", "fluent-mcm"]
+    teacher = find_model("fluent")
+    assert (teacher.teacher, teacher.student) == (weights / "fluent", None)
+    student = find_model("fluent-mcm")
+    assert student.teacher == weights / "fluent"
+    assert student.student is not None
+    assert student.student.folder == weights / "fluent-mcm"
+    assert student.student.card.original_steps == 20
+    assert student.student.card.steps == 4
+
+
+def test_a_students_teacher_may_be_a_folder(weights: Path, tmp_path: Path) -> None:
+    for base in ("../weights/fluent", str(weights / "fluent"), "fluent"):
+        folder = write_card(tmp_path / "mine", {**CARD, "base": base})
+        assert find_model(folder).teacher.resolve() == (weights / "fluent").resolve()
+
+
+def test_unknown_names_are_guessed(weights: Path) -> None:
+    with pytest.raises(UserError, match="'fluent-mmc'; did you mean fluent-mcm"):
+        find_model("fluent-mmc")
+
+
+def test_an_installation_without_weights_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "none")
+    with pytest.raises(UserError, match="none in this installation"):
+        find_model("fluent")
+
+
+def test_broken_folders_name_what_is_missing(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"expected mcm.json .* or model_index.json"):
+        find_model(tmp_path / "empty")
+    lacking = write_card(tmp_path / "lacking", {"base": "fluent"})
+    with pytest.raises(UserError, match="original_steps"):
+        find_model(lacking)
+    orphan = write_card(tmp_path / "orphan", {**CARD, "base": "nothing"})
+    with pytest.raises(UserError, match="no teacher at 'nothing'"):
+        find_model(orphan)
