@@ -1,0 +1,145 @@
+"""Single components of a diffusers folder, with errors that name what is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mcm.errors import UserError
+
+_LIBRARIES = {
+    "AutoencoderDC": "diffusers",
+    "AutoencoderKL": "diffusers",
+    "AutoencoderTiny": "diffusers",
+    "CLIPTextModel": "transformers",
+    "CLIPTokenizer": "transformers",
+    "MotionAdapter": "diffusers",
+    "UNet2DConditionModel": "diffusers",
+    "UNetMotionModel": "diffusers",
+}
+_REMEDY = "fetch or copy the folder again"
+
+
+def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> Any:
+    """Load a model from ``folder/name``, complete and from safetensors, without network access.
+
+    Args:
+        folder: Of the whole pipeline.
+        name: Of the component, such as ``vae``.
+        kind: Its class, such as `AutoencoderDC`.
+        dtype: Of its weights.
+
+    Raises:
+        UserError: The component is missing, half there, of other shapes or of an unknown class.
+    """
+    path = component_folder(folder, name, kind)
+    loader = _class_of(path, name, kind)
+    key = "torch_dtype" if _LIBRARIES[kind] == "diffusers" else "dtype"
+    try:
+        with _quiet():
+            model, info = loader.from_pretrained(
+                path,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **{key: dtype},
+            )
+    except Exception as error:
+        raise _broken(path, name, kind, error) from error
+    missing = sorted(info["missing_keys"])
+    if missing or info["mismatched_keys"]:
+        what = missing[0] if missing else next(iter(info["mismatched_keys"]))
+        raise UserError(
+            f"{path}: component {name} ({kind}) is incomplete or of other shapes than its "
+            f"config.json says: {what}; {_REMEDY}"
+        )
+    return model
+
+
+def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
+    """Load a tokenizer from ``folder/name``.
+
+    Raises:
+        UserError: It is missing, broken or of an unknown class.
+    """
+    path = component_folder(folder, name, kind)
+    loader = _class_of(path, name, kind)
+    if not any((path / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise UserError(
+            f"{path}: component {name} ({kind}) has no tokenizer.json or vocab.json; {_REMEDY}"
+        )
+    try:
+        return loader.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise _broken(path, name, kind, error) from error
+
+
+def read_json(path: Path, purpose: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: The file is missing or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected {purpose}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected {purpose}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: got {value!r:.60}, expected {purpose}")
+    return value
+
+
+def component_folder(folder: Path, name: str, kind: str) -> Path:
+    """Return ``folder/name``.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    path = folder / name
+    if not path.is_dir():
+        raise UserError(f"{path}: component {name} ({kind}) is missing; {_REMEDY}")
+    return path
+
+
+def _class_of(path: Path, name: str, kind: str) -> Any:
+    if kind not in _LIBRARIES:
+        raise UserError(
+            f"{path}: component {name} is a {kind}; expected one of {', '.join(_LIBRARIES)}"
+        )
+    return getattr(importlib.import_module(_LIBRARIES[kind]), kind)
+
+
+def _broken(path: Path, name: str, kind: str, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"{path}: component {name} ({kind}) cannot be loaded: {reason:.300}. Expected a complete "
+        f"config.json and safetensors weights that fit it; {_REMEDY}"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' warnings and progress bars back; what matters is raised instead."""
+    import diffusers.utils.logging as of_diffusers
+    import transformers.utils.logging as of_transformers
+
+    before = [(library, library.get_verbosity()) for library in (of_diffusers, of_transformers)]
+    bars = of_transformers.is_progress_bar_enabled()
+    for library, _ in before:
+        library.set_verbosity_error()
+    of_transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in before:
+            library.set_verbosity(verbosity)
+        if bars:
+            of_transformers.enable_progress_bar()

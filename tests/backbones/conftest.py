@@ -1,0 +1,46 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.backbones.tiny import FRAMES, make_tiny_animatediff
+from torch import Tensor
+
+from mcm.backbones.animatediff import AnimateDiff
+from mcm.backbones.loading import load_backbone
+
+
+@pytest.fixture(autouse=True)
+def _one_seeded_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with AutoencoderDC, v-prediction and zero terminal SNR."""
+    return make_tiny_animatediff(tmp_path_factory.mktemp("dc"))
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher_kl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with AutoencoderKL and ε-prediction, and no mcm.json."""
+    return make_tiny_animatediff(tmp_path_factory.mktemp("kl"), "kl", "epsilon", None)
+
+
+@pytest.fixture
+def backbone(tiny_teacher: Path) -> AnimateDiff:
+    return load_backbone(tiny_teacher, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def latents() -> Tensor:
+    return torch.randn(2, 4, FRAMES, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def timesteps() -> Tensor:
+    return torch.tensor([999, 321])

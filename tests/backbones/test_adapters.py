@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AnimateDiffPipeline
+from safetensors.torch import load_file, save_file
+from tests.backbones.test_variants import run, stir
+from tests.backbones.tiny import PROMPTS
+from torch import Tensor
+
+from mcm.backbones.adapters import LORA_FILE, load_adapter, merge_adapter, save_adapter
+from mcm.backbones.animatediff import AnimateDiff
+from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.loading import load_backbone
+from mcm.errors import UserError
+
+KEY = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
+
+
+def fresh(folder: Path) -> AnimateDiff:
+    return load_backbone(folder, "cpu", "float32")
+
+
+@pytest.fixture
+def student(backbone: AnimateDiff) -> AnimateDiff:
+    backbone.add_adapter("student", rank=2, alpha=5.0)
+    stir(backbone, "student")
+    return backbone
+
+
+@pytest.fixture
+def saved(student: AnimateDiff, tmp_path: Path) -> Path:
+    return save_adapter(student, "student", tmp_path / "student", {"recipe": "abc"})
+
+
+def test_stock_pipeline_loads_the_file(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    pipeline = AnimateDiffPipeline.from_pretrained(tiny_teacher)
+    tokens = student.encode_prompt(PROMPTS).tokens_bld.repeat_interleave(latents.shape[2], 0)
+    with torch.no_grad():
+        teacher = pipeline.unet(latents, timesteps, tokens).sample
+        pipeline.load_lora_weights(saved)
+        stock = pipeline.unet(latents, timesteps, tokens).sample
+        ours = run(student, "student", latents, timesteps)
+    assert pipeline.get_list_adapters()["unet"]
+    assert (stock - teacher).abs().max() > 1e-2
+    torch.testing.assert_close(ours, stock, atol=1e-5, rtol=1e-4)
+
+
+def test_file_holds_nothing_else(student: AnimateDiff, saved: Path) -> None:
+    keys = {f"unet.{name}" for name in student.adapter_parameters("student")}
+    assert load_file(saved / LORA_FILE).keys() == keys
+    notes = json.loads((saved / "mcm.json").read_text())
+    assert notes == {
+        "mode": "lora",
+        "family": "animatediff",
+        "base": fingerprint(student.network),
+        "rank": 2,
+        "alpha": 5.0,
+        "recipe": "abc",
+    }
+
+
+def test_round_trip_keeps_parameters_and_scale(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    again = fresh(tiny_teacher)
+    notes = load_adapter(again, saved, "pupil", trainable=True)
+    assert notes["recipe"] == "abc"
+    theirs = again.adapter_parameters("pupil")
+    for name, parameter in student.adapter_parameters("student").items():
+        torch.testing.assert_close(theirs[name], parameter)
+        assert theirs[name].requires_grad
+    torch.testing.assert_close(
+        run(again, "pupil", latents, timesteps), run(student, "student", latents, timesteps)
+    )
+
+
+def test_merging_gives_the_same_network(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    merged = fresh(tiny_teacher)
+    assert merge_adapter(merged, saved / LORA_FILE)["rank"] == 2
+    with torch.no_grad():
+        expected = run(student, "student", latents, timesteps)
+        ours = run(merged, None, latents, timesteps)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_header_of_diffusers_sets_the_scale(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    weights = {
+        key: value / 3 if ".lora_B." in key else value
+        for key, value in load_file(saved / LORA_FILE).items()
+    }
+    header = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 6})}
+    path = saved.parent / "other.safetensors"
+    save_file(weights, path, metadata=header)
+    again = fresh(tiny_teacher)
+    assert load_adapter(again, path, "student") == {}
+    torch.testing.assert_close(
+        run(again, "student", latents, timesteps),
+        run(student, "student", latents, timesteps),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_a_full_student_is_a_stock_network(
+    tiny_teacher: Path, tmp_path: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    whole = load_backbone(tiny_teacher, "cpu", "float32", mode="full")
+    whole.add_adapter("student", 0, 0.0)
+    stir(whole, "student")
+    folder = save_adapter(whole, "student", tmp_path / "whole")
+    again = load_backbone(tiny_teacher, "cpu", "float32", mode="full")
+    assert load_adapter(again, folder, "student")["mode"] == "full"
+    expected = run(whole, "student", latents, timesteps)
+    torch.testing.assert_close(run(again, "student", latents, timesteps), expected)
+
+
+def rewrite(folder: Path, change: dict[str, Tensor | None]) -> Path:
+    weights = load_file(folder / LORA_FILE) | change
+    kept = {key: value for key, value in weights.items() if value is not None}
+    path = folder / "changed.safetensors"
+    save_file(kept, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({KEY: torch.zeros(2, 7)}, r"another base: .*to_q.lora_A.weight has shape \(2, 7\), "),
+        ({"unet.nowhere.lora_A.weight": torch.zeros(2, 7)}, "nowhere.lora_B.weight is missing"),
+        (
+            {f"unet.nowhere.lora_{part}.weight": torch.zeros(2, 2) for part in "AB"},
+            "another base: it changes unet.nowhere.lora_A.weight",
+        ),
+        ({"base_model.model.x.lora_A.weight": torch.zeros(2, 7)}, "key base_model.* is not known"),
+        ({KEY: None}, f"{KEY} is missing"),
+    ],
+)
+def test_foreign_files_are_refused(
+    saved: Path, tiny_teacher: Path, change: dict[str, Tensor | None], message: str
+) -> None:
+    path = rewrite(saved, change)
+    backbone = fresh(tiny_teacher)
+    for load in (lambda: load_adapter(backbone, path, "x"), lambda: merge_adapter(backbone, path)):
+        with pytest.raises(UserError, match=message) as caught:
+            load()
+        assert str(path) in str(caught.value)
+    assert backbone.variants.active is None
+    with pytest.raises(UserError, match="'x': not there"):
+        backbone.adapter_parameters("x")
+
+
+def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff) -> None:
+    pickled = saved / "pytorch_lora_weights.bin"
+    torch.save({}, pickled)
+    with pytest.raises(UserError, match="not a safetensors file; pickled"):
+        load_adapter(backbone, pickled, "x")
+    with pytest.raises(UserError, match="no such file"):
+        load_adapter(backbone, saved / "nothing.safetensors", "x")
+    half = saved / "half.safetensors"
+    half.write_bytes((saved / LORA_FILE).read_bytes()[:-100])
+    with pytest.raises(UserError, match="half-downloaded"):
+        load_adapter(backbone, half, "x")
+    (saved / "mcm.json").write_text("[]")
+    with pytest.raises(UserError, match=r"mcm.json: got \[\], expected a JSON object"):
+        load_adapter(backbone, saved, "x")

@@ -1,0 +1,43 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+from mcm.backbones.attention import FoldedAttention, attend
+
+
+@pytest.mark.parametrize("length", [16, 100])
+def test_attend_is_scaled_dot_product_attention(length: int) -> None:
+    query, key, value = torch.randn(3, 5, 2, length, 8)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(attend(query, key, value), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_states_of_a_prompt_serve_all_its_frames() -> None:
+    layer = Attention(query_dim=12, cross_attention_dim=10, heads=2, dim_head=6)
+    frames, states = torch.randn(2 * 4, 9, 12), torch.randn(2, 5, 10)
+    layer.set_processor(AttnProcessor2_0())
+    expected = layer(frames, states.repeat_interleave(4, 0))
+    layer.set_processor(FoldedAttention())
+    torch.testing.assert_close(layer(frames, states), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        layer(frames, states.repeat_interleave(4, 0)), expected, atol=1e-6, rtol=1e-5
+    )
+
+
+def test_keys_and_values_are_computed_once_per_prompt() -> None:
+    layer = Attention(query_dim=12, cross_attention_dim=10, heads=2, dim_head=6)
+    layer.set_processor(FoldedAttention())
+    seen = []
+    layer.to_k.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    layer(torch.randn(2 * 4, 9, 12), torch.randn(2, 5, 10))
+    assert seen == [(2, 5, 12)]
+
+
+def test_self_attention_stays_within_a_sequence() -> None:
+    layer = Attention(query_dim=12, heads=2, dim_head=6)
+    x = torch.randn(7, 9, 12)
+    layer.set_processor(AttnProcessor2_0())
+    expected = layer(x)
+    layer.set_processor(FoldedAttention())
+    torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
