@@ -7,24 +7,28 @@ of the video network.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mcm.data.fluent.scene import Split
-from mcm.data.fluent.world import Domain, World
+from mcm.data.fluent.render import decode
+from mcm.data.fluent.scene import FRAMES, Split
+from mcm.data.fluent.world import World
 from mcm.teacher.loop import LoopConfig, train
 
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 32
+GRID = 16
+"""Pixels to one latent position."""
+
 _CHANNELS = (16, 16, 32, 64, 128)
-_NOISE = 0.05
+_NOISE = 0.1
+_CROP = 64
 _PULL = 2e-4
 
 
@@ -36,8 +40,8 @@ def make_autoencoder() -> AutoencoderDC:
         decoder_block_types="ResBlock",
         encoder_block_out_channels=_CHANNELS,
         decoder_block_out_channels=_CHANNELS,
-        encoder_layers_per_block=(0, 1, 1, 2, 2),
-        decoder_layers_per_block=(0, 1, 2, 3, 3),
+        encoder_layers_per_block=(0, 1, 2, 2, 2),
+        decoder_layers_per_block=(0, 2, 2, 4, 4),
         encoder_qkv_multiscales=((),) * 5,
         decoder_qkv_multiscales=((),) * 5,
     )
@@ -46,34 +50,49 @@ def make_autoencoder() -> AutoencoderDC:
 class WorldFrames(Dataset[Tensor]):
     """Batches of single frames from all three domains; batch ``n`` is always the same.
 
-    Half of a batch are frames of poor video, the rest stills and flat drawings.
-    Each item is (b, 3, h, w) in [-1, 1].
+    Half of a batch are frames of one poor video, a quarter each clean stills and flat
+    drawings. Each item is (b, 3, h, w) in [-1, 1].
+
+    Args:
+        world: The composer.
+        batch_size: Frames in a batch, a multiple of 4.
+        split: Which combinations.
+        crop: Side of the square cut out around the busiest part, on the latent grid;
+            ``None`` keeps whole frames.
     """
 
-    def __init__(self, world: World, batch_size: int = 8, split: Split = "train") -> None:
-        self.world, self.batch_size, self.split = world, batch_size, split
+    def __init__(
+        self, world: World, batch_size: int = 16, split: Split = "train", crop: int | None = None
+    ) -> None:
+        self.world, self.batch_size, self.split, self.crop = world, batch_size, split, crop
 
     def __len__(self) -> int:
         return 1 << 30
 
     def __getitem__(self, number: int) -> Tensor:
-        half, quarter = self.batch_size // 2, self.batch_size // 4
-        frames = self._video_frames(number, half)
-        for slot in range(quarter):
-            frames.append(np.asarray(self._still(number * quarter + slot, "image")))
-            share = "flat" if slot % 2 else "image"
-            frames.append(np.asarray(self._still((number + 1) * -quarter + slot, share)))
-        stack = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+        video, _, _ = self.world.poor_video(number, self.split)
+        quarter = self.batch_size // 4
+        stride = max(FRAMES // (2 * quarter), 1)
+        frames = list(decode(video)[::stride][: 2 * quarter])
+        for domain in ("image", "flat"):
+            numbers = range(number * quarter, (number + 1) * quarter)
+            stills = (self.world.still(still, domain, self.split) for still in numbers)
+            frames += [np.asarray(still.image) for still in stills]
+        if self.crop:
+            rng = np.random.default_rng((number, 7))
+            frames = [busy_crop(frame, self.crop, rng) for frame in frames]
+        stack = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
         return stack.float() / 127.5 - 1
 
-    def _video_frames(self, number: int, count: int) -> list[np.ndarray]:
-        video, _, _ = self.world.poor_video(number, self.split)
-        with av.open(io.BytesIO(video)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        return frames[:: len(frames) // count][:count]
 
-    def _still(self, number: int, domain: Domain) -> np.ndarray:
-        return np.asarray(self.world.still(abs(number), domain, self.split).image)
+def busy_crop(frame: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Cut a square on the latent grid, drawn in proportion to the edges that it holds."""
+    edges = np.abs(np.diff(frame.astype(np.float32).mean(2), axis=1, append=0))
+    cells = edges.reshape(len(frame) // GRID, GRID, -1, GRID).sum((1, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(cells, (side // GRID,) * 2).sum((2, 3))
+    chosen = rng.choice(windows.size, p=windows.ravel() / windows.sum())
+    top, left = (GRID * int(start) for start in np.unravel_index(chosen, windows.shape))
+    return frame[top : top + side, left : left + side]
 
 
 def reconstruction_losses(model: AutoencoderDC, x_bchw: Tensor) -> dict[str, Tensor]:
@@ -96,7 +115,7 @@ def train_autoencoder(folder: Path, config: LoopConfig, minutes: float | None = 
     """Train the autoencoder and save it as a diffusers folder with its latent scale."""
     torch.manual_seed(config.seed)
     model = make_autoencoder()
-    data = WorldFrames(World())
+    data = WorldFrames(World(), crop=_CROP)
 
     def batches(start: int) -> Iterable[Tensor]:
         return DataLoader(

@@ -56,7 +56,7 @@ def make_image_unet(latent_channels: int, latent_size: int) -> UNet2DConditionMo
 
 def make_motion_adapter() -> MotionAdapter:
     """Return fresh motion modules, which start as the identity."""
-    return MotionAdapter(
+    adapter = MotionAdapter(
         block_out_channels=_CHANNELS,
         motion_layers_per_block=_LAYERS,
         motion_mid_block_layers_per_block=1,
@@ -64,6 +64,10 @@ def make_motion_adapter() -> MotionAdapter:
         motion_norm_num_groups=_GROUPS,
         motion_max_seq_length=32,
     )
+    for name, parameter in adapter.named_parameters():
+        if ".proj_out." in name:
+            nn.init.zeros_(parameter)
+    return adapter
 
 
 class TextStates:

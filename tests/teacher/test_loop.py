@@ -1,0 +1,73 @@
+"""The training loop of the teacher: schedule, averages, resume."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mcm.teacher.loop import Average, LoopConfig, averaged, learning_rate, train
+
+
+def loss_of(module: nn.Linear, step: int) -> dict[str, Tensor]:
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+    return {"error": (module(x) - x.sum(1, keepdim=True)).square().mean()}
+
+
+def run(folder: Path, steps: int, stop: int | None = None) -> nn.Linear:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 1)
+    config = LoopConfig(steps=steps, lr=0.05, warmup=5, log_every=10, ema_decay=0.9)
+    train(module, lambda n: loss_of(module, n), lambda n: range(n, stop or steps), config, folder)
+    return module
+
+
+def test_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
+    config = LoopConfig(steps=1000, lr=1.0, warmup=100)
+    assert learning_rate(0, config) == pytest.approx(0.01)
+    assert learning_rate(99, config) == pytest.approx(1.0)
+    assert learning_rate(550, config) == pytest.approx(0.55, abs=0.01)
+    assert learning_rate(1000, config) == pytest.approx(0.1)
+
+
+def test_average_follows_its_closed_form() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    average = Average(module, decay=0.5)
+    nn.init.ones_(module.weight)
+    for step in range(100, 103):
+        average.update(module, step)
+    assert average.values["weight"].item() == pytest.approx(1 - 0.5**3)
+
+
+def test_learns_and_logs(tmp_path: Path) -> None:
+    module = run(tmp_path, 300)
+    assert torch.allclose(module.weight, torch.ones(1, 3), atol=0.02)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(10, 301, 10))
+    assert float(rows[-1]["error"]) < 0.1 * float(rows[0]["error"])
+
+
+def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", 60)
+    run(tmp_path / "broken", 60, stop=23)
+    resumed = run(tmp_path / "broken", 60)
+    assert torch.equal(whole.weight, resumed.weight)
+    fresh = nn.Linear(3, 1)
+    assert averaged(fresh, tmp_path / "broken") == 60
+    assert torch.equal(fresh.weight, whole.weight)
+
+
+def test_non_finite_gradient_stops_the_run(tmp_path: Path) -> None:
+    module = nn.Linear(3, 1)
+    with pytest.raises(RuntimeError, match="non-finite"):
+        train(
+            module,
+            lambda _: {"error": module(torch.full((1, 3), torch.inf)).sum() * 0},
+            lambda n: range(n, 5),
+            LoopConfig(steps=5),
+            tmp_path,
+        )

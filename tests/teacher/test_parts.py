@@ -1,0 +1,80 @@
+"""The parts of the embedded teacher, at sizes that need no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from mcm.diffusion import VarianceSchedule
+from mcm.teacher.autoencoder import GRID, LATENT_CHANNELS, busy_crop, make_autoencoder
+from mcm.teacher.corpus import ClipCorpus
+from mcm.teacher.denoiser import SCHEDULER, make_image_unet, make_motion_adapter, velocity_loss
+from mcm.teacher.text import MAX_TOKENS, make_tokenizer
+
+
+def corpus(clips: int = 10) -> ClipCorpus:
+    return ClipCorpus(torch.zeros(clips, 2, 4, 1, 1).half(), ["a"] * clips, torch.arange(clips))
+
+
+def test_autoencoder_keeps_its_grid() -> None:
+    model = make_autoencoder()
+    latents = model.encode(torch.zeros(1, 3, 64, 64)).latent
+    assert latents.shape == (1, LATENT_CHANNELS, 64 // GRID, 64 // GRID)
+    assert model.decode(latents).sample.shape == (1, 3, 64, 64)
+
+
+def test_busy_crop_prefers_edges_and_keeps_the_grid() -> None:
+    frame = np.zeros((128, 128, 3), np.uint8)
+    frame[64:72, 100:108] = 255
+    for seed in range(10):
+        crop = busy_crop(frame, 64, np.random.default_rng(seed))
+        assert crop.shape == (64, 64, 3)
+        assert crop.max() == 255
+        rows = np.flatnonzero(crop.max((1, 2)))
+        assert rows[0] % GRID == 0
+
+
+def test_every_epoch_draws_every_clip_once() -> None:
+    clips = corpus()
+    drawn = torch.cat([clips.draw(0, step, 4) for step in range(5)])
+    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
+    assert drawn[:10].tolist() != drawn[10:].tolist()
+
+
+def test_tokenizer_knows_every_text(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(["a fox moving left", "an eagle, white backdrop"], tmp_path)
+    text = "Ünknown-words? 🦊 фокс"
+    ids = tokenizer(text).input_ids
+    assert tokenizer.eos_token_id not in ids[1:-1]
+    shown = tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "")
+    assert shown == text.lower().replace(" ", "")
+    assert len(tokenizer("fox").input_ids) == 3
+    assert tokenizer.model_max_length == MAX_TOKENS
+
+
+def test_velocity_loss_is_zero_for_the_truth() -> None:
+    """A network that knows x0 = 0 predicts v = α ε = x_t α / σ, at every noise level."""
+    schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
+
+    def network(x_t: torch.Tensor, t_b: torch.Tensor, _: torch.Tensor) -> SimpleNamespace:
+        alpha, sigma = (value.view(-1, 1, 1, 1) for value in schedule.alpha_sigma(t_b))
+        return SimpleNamespace(sample=x_t * alpha / sigma)
+
+    x0 = torch.zeros(16, 4, 2, 2)
+    assert velocity_loss(network, schedule, x0, x0, (0, 1)) < 1e-10
+
+
+def test_motion_modules_start_as_the_identity() -> None:
+    from diffusers import UNetMotionModel
+
+    torch.manual_seed(0)
+    image = make_image_unet(4, 4).eval()
+    video = UNetMotionModel.from_unet2d(image, make_motion_adapter()).eval()
+    x_bcthw, t_b, tokens = torch.randn(1, 4, 3, 4, 4), torch.tensor([500]), torch.randn(1, 5, 192)
+    with torch.no_grad():
+        frames = video(x_bcthw, t_b, tokens.repeat(3, 1, 1)).sample[0].transpose(0, 1)
+        single = image(x_bcthw[0].transpose(0, 1), t_b, tokens.repeat(3, 1, 1)).sample
+    assert torch.allclose(frames, single, atol=1e-5)
