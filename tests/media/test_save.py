@@ -43,7 +43,7 @@ def decode_image(path: Path) -> tuple[Frames, float]:
         images, times = [], []
         for frame in ImageSequence.Iterator(image):
             images.append(np.asarray(frame.convert("RGB")))
-            times.append(frame.info.get("duration", 1000 / FPS))
+            times.append(frame.info.get("duration") or 1000 / FPS)
     return np.stack(images), 1000 * len(images) / sum(times)
 
 
