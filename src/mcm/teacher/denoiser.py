@@ -31,7 +31,7 @@ SCHEDULER: dict[str, Any] = {
     "clip_sample": False,
     "set_alpha_to_one": True,
 }
-_CHANNELS = (128, 256)
+_CHANNELS = (96, 192)
 _LAYERS = 1
 _HEADS = 4
 _GROUPS = 32
