@@ -39,7 +39,11 @@ def generate(
         ),
     ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option(help="Text file with one prompt per line, instead of PROMPT.")
+        Path | None,
+        typer.Option(
+            help="Instead of PROMPT: text with one prompt per line, or CSV or JSONL with prompt "
+            "and, if wanted, seed, steps, output."
+        ),
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Frames of a clip.  [default: the model's own]")

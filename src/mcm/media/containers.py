@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -35,7 +36,7 @@ def _write(
         str(path), "w", format=container_format, container_options=container_options
     ) as container:
         container.metadata["comment"] = comment
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = options

@@ -100,11 +100,18 @@ def _warnings_to(stream: TextIO) -> Iterator[None]:
         warnings.simplefilter("always", ModelWarning)
         default = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, ModelWarning):
                 print(f"mcm: warning: {message}", file=stream)
             else:
-                default(message, category, *rest)
+                default(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield
