@@ -11,7 +11,7 @@ import typer
 from mcm.cli.group import LazyCommand, LazyGroup
 
 COMMANDS = {
-    "demo": "Generate with student and teacher, distil a fresh student, compare.",
+    "demo": "Compare student and teacher, then distil a fresh student.",
     "distill": "Distil a teacher into a student of few steps, as a recipe says.",
     "generate": "Generate video from text with a student or a teacher.",
     "data": "Prepare training data: cache latents, build the embedded world.",

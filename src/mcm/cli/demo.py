@@ -17,7 +17,7 @@ def demo(
     ),
     minutes: Annotated[float, typer.Option(help="Length of the distillation.", min=0.01)] = 4.0,
 ) -> None:
-    """Generate with student and teacher, distil a fresh student, compare."""
+    """Compare student and teacher, then distil a fresh student."""
     from mcm.demo import run_demo
 
     for path in run_demo(output, minutes):
