@@ -172,7 +172,7 @@ def command(world: Path, output: Path, steps: int, *more: str) -> list[str]:
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment = os.environ | threads | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | threads | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     return subprocess.Popen(
         [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -210,3 +210,17 @@ def test_sigterm_saves_and_exits_130(world: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "--resume latest" in errors
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_hold_the_same_weights(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("two_processes.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    process = start([*launch, str(script), str(tmp_path)])
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    first, second = ((tmp_path / f"rank{n}.txt").read_text().splitlines() for n in range(2))
+    assert first[0] == second[0] == "2"
+    assert first[1] == second[1]
+    assert first[2] != second[2]
+    assert len(checkpoints.present(tmp_path / "out" / checkpoints.FOLDER)) == 1

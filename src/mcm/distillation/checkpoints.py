@@ -1,8 +1,9 @@
 """Checkpoints that are whole or not there: weights, optimiser state, and what they belong to.
 
 ``<output>/checkpoints/step-00000500`` holds ``weights.safetensors`` (all that training changes,
-by role), ``state.pt`` (optimiser and counters) and ``checkpoint.json`` (step, recipe, backbone).
-No state of a random generator is needed: every draw is a function of seed, step and rank.
+by role), ``optimizer.safetensors`` (its moments) and ``checkpoint.json`` (step, counters, and what
+it belongs to). Nothing is pickled. No state of a random generator is needed: every draw is a
+function of seed, step and rank.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,7 +26,7 @@ from mcm.settings import Recipe
 
 FOLDER = "checkpoints"
 LATEST = "latest"
-WEIGHTS, STATE, CARD = "weights.safetensors", "state.pt", "checkpoint.json"
+WEIGHTS, OPTIMIZER, CARD = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 FORMAT = 1
 _NAME = re.compile(r"step-\d{8,}")
 _PARTIAL = ".part"
@@ -40,12 +40,14 @@ class Card:
         step: Finished steps.
         backbone: Identity of the teacher.
         structure: The recipe's values that decide which weights there are.
+        counters: What else the loop must remember, as plain JSON values.
         format: Version of the layout.
     """
 
     step: int
     backbone: Mapping[str, Any]
     structure: Mapping[str, Any]
+    counters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
 
@@ -56,7 +58,7 @@ class Checkpoint:
     path: Path
     card: Card
     weights: dict[str, Tensor]
-    state: dict[str, Any]
+    optimizer: dict[str, Tensor]
 
 
 def structure(recipe: Recipe) -> dict[str, Any]:
@@ -77,7 +79,11 @@ def structure(recipe: Recipe) -> dict[str, Any]:
 
 
 def save(
-    folder: Path, card: Card, weights: Mapping[str, Tensor], state: Mapping[str, Any], keep: int
+    folder: Path,
+    card: Card,
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    keep: int,
 ) -> Path:
     """Write a checkpoint, give it its name in one move, then remove the oldest.
 
@@ -85,7 +91,7 @@ def save(
         folder: The checkpoints of a run.
         card: What it belongs to.
         weights: Tensors by name.
-        state: Everything else; plain values and tensors.
+        optimizer: The optimiser's tensors by name.
         keep: How many checkpoints stay.
 
     Raises:
@@ -96,9 +102,9 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        on_cpu = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        save_file(on_cpu, partial / WEIGHTS)
-        torch.save(dict(state), partial / STATE)
+        for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
+            on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            save_file(on_cpu, partial / name)
         (partial / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
         for file in partial.iterdir():
             _flush(file)
@@ -157,9 +163,8 @@ def load(path: Path) -> Checkpoint:
     try:
         values = json.loads((path / CARD).read_text(encoding="utf-8"))
         card = Card(**values)
-        weights = load_file(path / WEIGHTS)
-        state = torch.load(path / STATE, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as error:
+        weights, optimizer = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(
             f"trainer.resume: {path}: not a whole checkpoint ({error}); use an earlier one"
         ) from None
@@ -168,7 +173,7 @@ def load(path: Path) -> Checkpoint:
             f"trainer.resume: {path}: written by another version of mcm (layout {card.format}, "
             f"expected {FORMAT}); continue it with that version"
         )
-    return Checkpoint(path, card, weights, state)
+    return Checkpoint(path, card, weights, optimizer)
 
 
 def check_fits(checkpoint: Checkpoint, recipe: Recipe, backbone: Mapping[str, Any]) -> None:

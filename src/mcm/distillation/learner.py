@@ -87,6 +87,23 @@ class Learner:
             for name, parameters in self.groups.items()
         }
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the optimiser's tensors by parameter's number and name."""
+        return {
+            f"{number}.{name}": value
+            for number, moments in self.optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load what :meth:`state` returned; rates and decays are the recipe's."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
 
 @dataclass
 class NonFiniteGuard:

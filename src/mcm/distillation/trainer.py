@@ -67,26 +67,23 @@ class Trainer:
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Continue from a checkpoint of this recipe and backbone."""
-        state = checkpoint.state
+        counters = checkpoint.card.counters
         self.objective.load_weights(checkpoint.weights)
-        self.learner.optimizer.load_state_dict(state["optimizer"])
-        self.guard = NonFiniteGuard(**state["guard"])
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.learner.load_state(checkpoint.optimizer)
+        self.guard = NonFiniteGuard(**counters["guard"])
+        if self.accelerator.scaler is not None and counters["scaler"]:
+            self.accelerator.scaler.load_state_dict(dict(counters["scaler"]))
         self.step = checkpoint.card.step
 
     def save(self) -> Path:
         """Write a checkpoint from the first process and return its folder."""
-        scaler = self.accelerator.scaler
-        state = {
-            "optimizer": self.learner.optimizer.state_dict(),
-            "guard": vars(self.guard),
-            "scaler": scaler.state_dict() if scaler is not None else {},
-        }
-        card = checkpoints.Card(self.step, self.identity, checkpoints.structure(self.recipe))
+        scaler, structure = self.accelerator.scaler, checkpoints.structure(self.recipe)
+        state = scaler.state_dict() if scaler is not None else {}
+        counters = {"guard": vars(self.guard), "scaler": state}
+        card = checkpoints.Card(self.step, self.identity, structure, counters)
         if self.accelerator.is_main_process:
-            keep = self.recipe.trainer.keep_last
-            checkpoints.save(self.folder, card, self.objective.weights(), state, keep)
+            weights, moments = self.objective.weights(), self.learner.state()
+            checkpoints.save(self.folder, card, weights, moments, self.recipe.trainer.keep_last)
         self.accelerator.wait_for_everyone()
         return self.folder / f"step-{self.step:08}"
 
