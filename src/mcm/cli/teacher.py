@@ -41,13 +41,15 @@ def corpus(
     shards: Annotated[Path, typer.Argument(help="Folder of video shards.")],
     vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
     output: Folder,
+    part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
+    parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
 ) -> None:
     """Encode the video shards to latent clips; run again to continue."""
     from diffusers import AutoencoderDC
 
     from mcm.teacher.corpus import encode_corpus
 
-    encode_corpus(shards, AutoencoderDC.from_pretrained(vae), output)
+    encode_corpus(shards, AutoencoderDC.from_pretrained(vae), output, part, parts)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -18,7 +19,7 @@ from torch import Tensor
 from mcm.data.fluent.captions import image_caption
 from mcm.data.fluent.scene import BACKGROUNDS
 from mcm.data.fluent.world import World
-from mcm.data.samples import Sample
+from mcm.data.samples import Sample, SampleError
 from mcm.data.sources import open_source
 
 _CHUNK = 512
@@ -74,30 +75,30 @@ def generator_of(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(state >> 1)
 
 
-def encode_corpus(shards: Path, vae: AutoencoderDC, folder: Path) -> None:
-    """Encode every clip of a shard folder; finished chunks of a broken run are kept."""
+def encode_corpus(
+    shards: Path, vae: AutoencoderDC, folder: Path, part: int = 0, parts: int = 1
+) -> None:
+    """Encode every clip of a shard folder; finished chunks of a broken run are kept.
+
+    Several processes share the work when each is given another ``part`` of ``parts``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    chunk: list[Sample] = []
-    number = 0
-    for sample in open_source(shards):
-        assert isinstance(sample, Sample), sample
-        chunk.append(sample)
-        if len(chunk) == _CHUNK:
-            _encode_chunk(chunk, vae, folder / f"clips-{number:04}.safetensors")
-            chunk, number = [], number + 1
-    if chunk:
-        _encode_chunk(chunk, vae, folder / f"clips-{number:04}.safetensors")
+    clips = iter(open_source(shards))
+    chunks = enumerate(iter(lambda: list(islice(clips, _CHUNK)), []))
+    for number, chunk in chunks:
+        path = folder / f"clips-{number:04}.safetensors"
+        if number % parts == part and not path.is_file():
+            _encode_chunk(chunk, vae, path)
 
 
 @torch.no_grad()
-def _encode_chunk(chunk: list[Sample], vae: AutoencoderDC, path: Path) -> None:
-    if path.is_file():
-        return
-    latents = torch.stack([_encode_clip(sample, vae) for sample in chunk])
-    facts = [{"caption": sample.caption, **sample.metadata} for sample in chunk]
-    part = path.with_suffix(".part")
-    save_file({"latents": latents}, part, {"facts": json.dumps(facts)})
-    part.replace(path)
+def _encode_chunk(chunk: list[Sample | SampleError], vae: AutoencoderDC, path: Path) -> None:
+    samples = [sample for sample in chunk if isinstance(sample, Sample)]
+    latents = torch.stack([_encode_clip(sample, vae) for sample in samples])
+    facts = [{"caption": sample.caption, **sample.metadata} for sample in samples]
+    partial = path.with_suffix(".part")
+    save_file({"latents": latents}, partial, {"facts": json.dumps(facts)})
+    partial.replace(path)
 
 
 def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
