@@ -1,16 +1,7 @@
-import pytest
 import torch
-import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from mcm.backbones.attention import FoldedAttention, attend
-
-
-@pytest.mark.parametrize("length", [16, 100])
-def test_attend_is_scaled_dot_product_attention(length: int) -> None:
-    query, key, value = torch.randn(3, 5, 2, length, 8)
-    expected = F.scaled_dot_product_attention(query, key, value)
-    torch.testing.assert_close(attend(query, key, value), expected, atol=1e-6, rtol=1e-5)
+from mcm.backbones.attention import FoldedAttention
 
 
 def test_states_of_a_prompt_serve_all_its_frames() -> None:

@@ -125,15 +125,16 @@ class AnimateDiff:
     def encode_video(self, video_bcthw: Tensor) -> Tensor:
         """Encode pixels in [-1, 1], on any device, to scaled latents (b, c, t, h, w), float32."""
         frames = video_bcthw.transpose(1, 2)
-        latents = self.codec.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return latents.transpose(1, 2).contiguous()
+        latents = self.codec.encode(frames.flatten(0, 1))
+        return latents.reshape(*frames.shape[:2], *latents.shape[1:]).transpose(1, 2).contiguous()
 
     def decode_frames(self, latents_bcthw: Tensor, indices_bl: Tensor | None = None) -> Tensor:
         """Decode the frames asked for, or all, to (b, l, 3, H, W), float32; differentiable."""
         frames = latents_bcthw.transpose(1, 2)
         if indices_bl is not None:
             frames = pick_frames(frames, indices_bl)
-        return self.codec.decode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        pixels = self.codec.decode(frames.flatten(0, 1))
+        return pixels.reshape(*frames.shape[:2], *pixels.shape[1:])
 
     def add_adapter(self, name: str, rank: int, alpha: float, trainable: bool = True) -> None:
         """Add a LoRA adapter (in full mode a copy of the network), equal to the teacher.

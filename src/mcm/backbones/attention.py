@@ -1,4 +1,4 @@
-"""Attention for video networks: text states once per prompt, short sequences multiplied plainly.
+"""Attention of video networks with text states held once per prompt.
 
 A stock `UNetMotionModel` is given its text states once per frame and projects them to the same
 keys and values for each. Here the queries of all frames of a clip attend to one copy.
@@ -10,21 +10,6 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-_MOST_PLAIN_SCORES = 64 * 64
-
-
-def attend(query_bhld: Tensor, key_bhmd: Tensor, value_bhmd: Tensor) -> Tensor:
-    """softmax(q kᵀ / √d) v, shape (b, h, l, d).
-
-    On the CPU the fused kernel works through one sequence and head at a time, which is slow for
-    the many short ones of temporal attention; there the scores are one batched product.
-    """
-    length, memory, width = query_bhld.shape[-2], key_bhmd.shape[-2], query_bhld.shape[-1]
-    if query_bhld.device.type != "cpu" or length * memory > _MOST_PLAIN_SCORES:
-        return F.scaled_dot_product_attention(query_bhld, key_bhmd, value_bhmd)
-    scores_bhlm = (query_bhld * width**-0.5) @ key_bhmd.transpose(-1, -2)
-    return scores_bhlm.softmax(-1) @ value_bhmd
 
 
 class FoldedAttention:
@@ -50,9 +35,9 @@ class FoldedAttention:
             projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for projected in (attn.to_q(folded), attn.to_k(context), attn.to_v(context))
         )
-        mixed = attend(query, key, value).transpose(1, 2).flatten(2)
-        projected = attn.to_out[1](attn.to_out[0](mixed))
-        return projected.reshape(*hidden_states.shape[:2], -1)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        result: Tensor = attn.to_out[1](attn.to_out[0](mixed))
+        return result.reshape(*hidden_states.shape[:2], -1)
 
 
 def use_folded_attention(network: nn.Module) -> None:

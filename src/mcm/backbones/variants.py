@@ -7,6 +7,7 @@ a LoRA adapter. `FullVariants` keeps a copy of the network for each variant.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, Protocol
@@ -106,7 +107,9 @@ class LoraVariants:
 
         _check_free(name, self._trainable)
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets or self._targets))
-        inject_adapter_in_model(config, self._base, name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            inject_adapter_in_model(config, self._base, name)
         self._trainable[name], self._scales[name] = trainable, (rank, alpha)
         self._layers = [m for m in self._base.modules() if isinstance(m, BaseTunerLayer)]
         for parameter in self.parameters(name).values():
