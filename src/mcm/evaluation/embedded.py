@@ -1,0 +1,113 @@
+"""The protocol of the embedded world: which prompts with which seeds, and the real clips of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.data.fluent import render
+from mcm.data.fluent.captions import prompt
+from mcm.data.fluent.scene import Combination, combinations
+from mcm.data.fluent.world import World
+
+PROTOCOL = "fluent-1"
+"""Name of the protocol; results of different protocols do not compare."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip that the protocol asks for.
+
+    Attributes:
+        key: Unique in the protocol.
+        prompt: The plain wording of the combination.
+        seed: Seed of the noise, the same for every model.
+        combination: What the prompt names.
+    """
+
+    key: str
+    prompt: str
+    seed: int
+    combination: Combination
+
+
+def combination_count() -> int:
+    """Return how many combinations are held back: one request each is the whole protocol."""
+    return len(combinations("evaluation"))
+
+
+def requests(count: int | None = None) -> list[Request]:
+    """Return the first requests of the protocol.
+
+    Request ``n`` has seed ``n`` and the combination of evaluation scene ``n``: a shuffled pass
+    through all combinations, then another. So the first few are a fair sample of all.
+
+    Args:
+        count: Number of requests; by default one for every combination.
+    """
+    world = World()
+    wanted = combination_count() if count is None else count
+    chosen = [world.scene(number, "evaluation").combination for number in range(wanted)]
+    return [
+        Request(f"{number:05}", prompt(combination), number, combination)
+        for number, combination in enumerate(chosen)
+    ]
+
+
+class Generated(Protocol):
+    """What a model returns: frames, uint8 (t, h, w, 3), and the seconds they took."""
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """The frames."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from text to frames."""
+
+
+class Generator(Protocol):
+    """What can be evaluated: `mcm.load(...)` or :class:`RealClips`."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+
+    def generate(self, prompt: str, steps: int | None = None, seed: int = 0) -> Any:
+        """Return a clip as `Generated`."""
+
+
+@dataclass(frozen=True, eq=False)
+class RealClip:
+    """A real clip in place of a generated one."""
+
+    frames: NDArray[np.uint8]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """Real clips of the evaluation split in place of a model: what the judges say of the truth.
+
+    Attributes:
+        look: ``poor`` video as the teacher saw it, or ``clean`` frames.
+    """
+
+    look: Literal["poor", "clean"] = "poor"
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+        return f"real-{self.look}"
+
+    def generate(self, prompt: str, steps: int | None = None, seed: int = 0) -> RealClip:
+        """Return evaluation clip ``seed``, which is what request ``seed`` asks for."""
+        world = World()
+        if self.look == "poor":
+            return RealClip(render.decode(world.poor_video(seed, "evaluation")[0]))
+        return RealClip(
+            np.stack([np.asarray(frame) for frame in world.clip(seed, "evaluation").frames])
+        )
