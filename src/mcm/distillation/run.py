@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from mcm.distillation.validation import ClipMaker, Request, Validation, requests
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump, save
-from mcm.sampling.catalog import embedded_models, find_model
+from mcm.sampling.catalog import StudentCard, embedded_models, find_model
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
@@ -214,13 +215,11 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     backbone = objective.backbone
     assert isinstance(backbone, AnimateDiff)
     teacher = recipe.model.teacher
-    notes = {
-        "teacher": teacher if teacher in embedded_models() else str(Path(teacher).resolve()),
-        "grid_points": recipe.consistency.grid_points,
-        "timestep_scaling": recipe.consistency.timestep_scaling,
-        "training_steps": step,
-    }
-    save_adapter(backbone, STUDENT, folder, notes)
+    base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
+    consistency = recipe.consistency
+    card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
+    notes = {"training_steps": step, "base_fingerprint": fingerprint(backbone.variants.base)}
+    save_adapter(backbone, STUDENT, folder, asdict(card) | notes)
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder
 
