@@ -22,7 +22,7 @@ _SHARE = 0.5
 _ORDER = 0.45
 _SPIN_RATES = (12.0, 32.0)
 _STILL_RATES = 6.0
-_SPIN_AGREEMENT, _SPIN_MARGIN = 0.3, 0.1
+_SPIN_AGREEMENT = 0.25
 _FROZEN = 0.002
 _CONFIDENCE = 0.9
 
@@ -79,12 +79,16 @@ def _fit(value_t: Array, course_t: Array) -> tuple[float, float]:
 
 
 def spin_evidence(seen: Track) -> float:
-    """Return by how much spinning explains a clip better than not turning; above 0 it spins."""
+    """Return by how much spinning explains a clip better than not turning; above 0 it spins.
+
+    A sun, alike every 30° and with a face that hides behind the watermark bar, stays undecided
+    in about half of poor clips; every other concept of the embedded world is decided.
+    """
     rate_r = np.abs(seen.rate_r)
     spinning = (rate_r >= _SPIN_RATES[0]) & (rate_r <= _SPIN_RATES[1])
     agreement = float(seen.agreement_r[spinning].max())
     standing = float(seen.agreement_r[rate_r <= _STILL_RATES].max())
-    return min(agreement - _SPIN_AGREEMENT, agreement - standing - _SPIN_MARGIN)
+    return agreement - max(_SPIN_AGREEMENT, standing)
 
 
 class MotionFidelity(MeanMetric):
