@@ -76,7 +76,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 class VideoTower(nn.Module):
-    """Embeds latent clips: convolutions a frame, attention over frames."""
+    """Embeds latent clips: convolutions on every second frame, attention over time."""
 
     def __init__(self, channels: int, width: int = 128) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class VideoTower(nn.Module):
 
     def forward(self, x_bcthw: Tensor) -> Tensor:
         """Return the embedding of each clip, (b, d)."""
-        frames = x_bcthw.transpose(1, 2)
+        frames = x_bcthw[:, :, ::2].transpose(1, 2)
         tokens = self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         tokens = self.over_time(tokens + self.time[:, : tokens.shape[1]])
         return self.out(tokens.mean(1))
