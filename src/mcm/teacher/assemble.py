@@ -62,7 +62,18 @@ def assemble(
         "guidance_range": list(guidance_range),
     }
     _write_json(output / "mcm.json", native)
+    _forget_origin(output)
     return output
+
+
+def _forget_origin(folder: Path) -> None:
+    """Drop the paths that saving wrote into configurations; make every file readable."""
+    for path in folder.rglob("*.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
+            _write_json(path, config)
+    for path in folder.rglob("*.*"):
+        path.chmod(0o644)
 
 
 def _write_json(path: Path, value: object) -> None:
