@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mcm.data.fluent.captions import image_caption
+from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import BACKGROUNDS
 from mcm.data.fluent.world import World
 from mcm.data.samples import Sample, SampleError
@@ -103,10 +102,8 @@ def _encode_chunk(chunk: list[Sample | SampleError], vae: AutoencoderDC, path: P
 
 def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
     assert isinstance(sample.media, bytes)
-    with av.open(io.BytesIO(sample.media)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    video_tchw = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents_tchw = vae.encode(video_tchw).latent * vae.config.scaling_factor
+    video_tchw = torch.from_numpy(decode(sample.media)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents_tchw: Tensor = vae.encode(video_tchw).latent * vae.config.scaling_factor
     return latents_tchw.transpose(0, 1).half()
 
 

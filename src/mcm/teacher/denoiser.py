@@ -106,7 +106,8 @@ def encode_captions(
         truncation=True,
         return_tensors="pt",
     ).input_ids
-    return encoder(ids).last_hidden_state
+    states: Tensor = encoder(ids).last_hidden_state
+    return states
 
 
 def velocity_loss(
@@ -121,7 +122,7 @@ def velocity_loss(
     t_b = torch.randint(0, schedule.num_timesteps, (len(x0),), generator=generator)
     noise = torch.randn(x0.shape, generator=generator)
     alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t_b))
-    predicted = network(alpha * x0 + sigma * noise, t_b, tokens).sample
+    predicted: Tensor = network(alpha * x0 + sigma * noise, t_b, tokens).sample
     return (predicted - (alpha * noise - sigma * x0)).square().mean()
 
 

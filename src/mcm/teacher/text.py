@@ -100,7 +100,8 @@ class VideoTower(nn.Module):
         frames = x_bcthw[:, :, ::2].transpose(1, 2)
         tokens = self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         tokens = self.over_time(tokens + self.time[:, : tokens.shape[1]])
-        return self.out(tokens.mean(1))
+        embedding: Tensor = self.out(tokens.mean(1))
+        return embedding
 
 
 class TwoTowers(nn.Module):

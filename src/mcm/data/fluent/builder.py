@@ -88,7 +88,8 @@ def _find_animation(packages: Path, hexcode: str) -> Path:
 def read_animation(path: Path) -> list[Image.Image]:
     """Read an animated WebP at ``SPRITE_FPS``, at most ``MAX_ANIMATION_FRAMES`` frames."""
     image = Image.open(path)
-    frames, clock, due = [], 0.0, 0.0
+    frames: list[Image.Image] = []
+    clock = due = 0.0
     for number in range(getattr(image, "n_frames", 1)):
         image.seek(number)
         if clock >= due and len(frames) < MAX_ANIMATION_FRAMES:

@@ -99,8 +99,9 @@ def encode_poor(frames: list[Image.Image]) -> bytes:
 
 def decode(video: bytes) -> Frames:
     """Decode a video held in memory to RGB frames (t, h, w, 3)."""
-    with av.open(io.BytesIO(video)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    with av.open(io.BytesIO(video), "r") as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames).astype(np.uint8, copy=False)
 
 
 def encode_image(image: Image.Image) -> bytes:
