@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.backbones.tiny import FRAMES, make_tiny_animatediff
+from tests.backbones.tiny import FRAMES, load_tiny, make_tiny_animatediff
 from torch import Tensor
 
 from mcm.backbones.animatediff import AnimateDiff
-from mcm.backbones.loading import load_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +32,7 @@ def tiny_teacher_kl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def backbone(tiny_teacher: Path) -> AnimateDiff:
-    return load_backbone(tiny_teacher, device="cpu", dtype="float32")
+    return load_tiny(tiny_teacher)
 
 
 @pytest.fixture

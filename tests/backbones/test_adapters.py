@@ -6,20 +6,15 @@ import torch
 from diffusers import AnimateDiffPipeline
 from safetensors.torch import load_file, save_file
 from tests.backbones.test_variants import run, stir
-from tests.backbones.tiny import PROMPTS
+from tests.backbones.tiny import PROMPTS, load_tiny
 from torch import Tensor
 
 from mcm.backbones.adapters import LORA_FILE, load_adapter, merge_adapter, save_adapter
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
-from mcm.backbones.loading import load_backbone
 from mcm.errors import UserError
 
 KEY = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
-
-
-def fresh(folder: Path) -> AnimateDiff:
-    return load_backbone(folder, "cpu", "float32")
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def test_file_holds_nothing_else(student: AnimateDiff, saved: Path) -> None:
 def test_round_trip_keeps_parameters_and_scale(
     student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
 ) -> None:
-    again = fresh(tiny_teacher)
+    again = load_tiny(tiny_teacher)
     notes = load_adapter(again, saved, "pupil", trainable=True)
     assert notes["recipe"] == "abc"
     theirs = again.adapter_parameters("pupil")
@@ -81,7 +76,7 @@ def test_round_trip_keeps_parameters_and_scale(
 def test_merging_gives_the_same_network(
     student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
 ) -> None:
-    merged = fresh(tiny_teacher)
+    merged = load_tiny(tiny_teacher)
     assert merge_adapter(merged, saved / LORA_FILE)["rank"] == 2
     with torch.no_grad():
         expected = run(student, "student", latents, timesteps)
@@ -99,7 +94,7 @@ def test_header_of_diffusers_sets_the_scale(
     header = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 6})}
     path = saved.parent / "other.safetensors"
     save_file(weights, path, metadata=header)
-    again = fresh(tiny_teacher)
+    again = load_tiny(tiny_teacher)
     assert load_adapter(again, path, "student") == {}
     torch.testing.assert_close(
         run(again, "student", latents, timesteps),
@@ -112,11 +107,11 @@ def test_header_of_diffusers_sets_the_scale(
 def test_a_full_student_is_a_stock_network(
     tiny_teacher: Path, tmp_path: Path, latents: Tensor, timesteps: Tensor
 ) -> None:
-    whole = load_backbone(tiny_teacher, "cpu", "float32", mode="full")
+    whole = load_tiny(tiny_teacher, "full")
     whole.add_adapter("student", 0, 0.0)
     stir(whole, "student")
     folder = save_adapter(whole, "student", tmp_path / "whole")
-    again = load_backbone(tiny_teacher, "cpu", "float32", mode="full")
+    again = load_tiny(tiny_teacher, "full")
     assert load_adapter(again, folder, "student")["mode"] == "full"
     expected = run(whole, "student", latents, timesteps)
     torch.testing.assert_close(run(again, "student", latents, timesteps), expected)
@@ -147,7 +142,7 @@ def test_foreign_files_are_refused(
     saved: Path, tiny_teacher: Path, change: dict[str, Tensor | None], message: str
 ) -> None:
     path = rewrite(saved, change)
-    backbone = fresh(tiny_teacher)
+    backbone = load_tiny(tiny_teacher)
     for load in (lambda: load_adapter(backbone, path, "x"), lambda: merge_adapter(backbone, path)):
         with pytest.raises(UserError, match=message) as caught:
             load()

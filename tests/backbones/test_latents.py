@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.backbones.tiny import FRAMES, SIZE, make_tiny_animatediff
+from tests.backbones.tiny import FRAMES, SIZE, load_tiny, make_tiny_animatediff
 from torch import Tensor
 
 from mcm.backbones.loading import load_backbone
@@ -28,7 +28,7 @@ def test_every_autoencoder_codes_frames(tmp_path: Path, kind: str) -> None:
 
 
 def test_decodes_only_the_frames_asked_for(tiny_teacher: Path, latents: Tensor) -> None:
-    backbone = load_backbone(tiny_teacher, "cpu", "float32")
+    backbone = load_tiny(tiny_teacher)
     counts: list[int] = []
     backbone.codec.autoencoder.decoder.register_forward_hook(
         lambda module, inputs, output: counts.append(len(output))
@@ -42,7 +42,7 @@ def test_decodes_only_the_frames_asked_for(tiny_teacher: Path, latents: Tensor) 
 
 
 def test_decoding_hands_gradient_to_those_frames(tiny_teacher: Path, latents: Tensor) -> None:
-    backbone = load_backbone(tiny_teacher, "cpu", "float32")
+    backbone = load_tiny(tiny_teacher)
     latents.requires_grad_()
     backbone.decode_frames(latents, torch.tensor([[1], [3]])).square().sum().backward()
     assert latents.grad is not None
@@ -52,7 +52,7 @@ def test_decoding_hands_gradient_to_those_frames(tiny_teacher: Path, latents: Te
 
 
 def test_long_clips_are_coded_in_parts(tiny_teacher: Path) -> None:
-    backbone = load_backbone(tiny_teacher, "cpu", "float32")
+    backbone = load_tiny(tiny_teacher)
     latents = torch.randn(1, 4, 19, 2, 2)
     alone = backbone.decode_frames(latents, torch.tensor([[18]]))
     whole = backbone.decode_frames(latents)

@@ -2,12 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.backbones.tiny import PROMPTS
+from tests.backbones.tiny import PROMPTS, load_tiny
 from torch import Tensor
 
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.base import Condition
-from mcm.backbones.loading import load_backbone
 from mcm.backbones.variants import Mode
 from mcm.errors import UserError
 
@@ -22,7 +21,7 @@ def stir(backbone: AnimateDiff, name: str) -> None:
 @pytest.fixture(params=["lora", "full"])
 def pair(request: pytest.FixtureRequest, tiny_teacher: Path) -> AnimateDiff:
     mode: Mode = request.param
-    backbone = load_backbone(tiny_teacher, "cpu", "float32", mode=mode)
+    backbone = load_tiny(tiny_teacher, mode)
     backbone.add_adapter("student", rank=2, alpha=4.0)
     backbone.add_adapter("target", rank=2, alpha=4.0, trainable=False)
     return backbone
@@ -92,7 +91,7 @@ def test_student_and_target_have_the_same_names(pair: AnimateDiff) -> None:
 
 
 def test_an_adapter_reaches_image_motion_and_residual_layers(tiny_teacher: Path) -> None:
-    backbone = load_backbone(tiny_teacher, "cpu", "float32")
+    backbone = load_tiny(tiny_teacher)
     backbone.add_adapter("student", rank=2, alpha=2.0)
     names = list(backbone.adapter_parameters("student"))
     for part in (".attentions.", ".motion_modules.", ".resnets.0.conv1.", ".ff.net.2."):
@@ -107,7 +106,7 @@ def test_recomputation_runs_at_the_forward_pass_variant(
     gradients = []
     for checkpointed in (False, True):
         torch.manual_seed(0)
-        backbone = load_backbone(tiny_teacher, "cpu", "float32", mode=mode)
+        backbone = load_tiny(tiny_teacher, mode)
         if checkpointed:
             backbone.enable_gradient_checkpointing()
         backbone.add_adapter("student", rank=2, alpha=2.0)

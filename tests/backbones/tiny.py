@@ -1,5 +1,7 @@
 """A tiny AnimateDiff with random weights, made of all stock parts."""
 
+import copy
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from mcm.backbones.animatediff import AnimateDiff
+from mcm.backbones.loading import load_backbone
+from mcm.backbones.variants import Mode
 
 FRAMES = 4
 SIZE = 32
@@ -54,6 +60,18 @@ def make_tiny_animatediff(
     if native is not None:
         (folder / "mcm.json").write_text(json.dumps(native))
     return folder
+
+
+def load_tiny(folder: Path, mode: Mode = "lora") -> AnimateDiff:
+    """Return a backbone of a folder, in float32 on the CPU; read once, copied at each call."""
+    loaded = _load_once(folder, mode)
+    tokenizer = loaded.text.tokenizer  # a copy of it would lose its way of decoding
+    return copy.deepcopy(loaded, {id(tokenizer): tokenizer})
+
+
+@functools.cache
+def _load_once(folder: Path, mode: Mode) -> AnimateDiff:
+    return load_backbone(folder, "cpu", "float32", mode)
 
 
 def _make_tokenizer() -> CLIPTokenizer:
