@@ -133,15 +133,27 @@ def test_validation_and_tensorboard_of_a_run(world: Path, tmp_path: Path) -> Non
     assert list(tmp_path.rglob("events*"))
 
 
-def test_the_student_loads_and_generates(world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str) -> None:
     from mcm.sampling.pipeline import load
 
     smoke = ROOT / "recipes" / "fluent-smoke.yaml"
-    student = distill(resolve(smoke, overrides(world, tmp_path, 1, "optimizer.lr=0.1")))
+    more = ("optimizer.lr=0.1", f"student.mode={mode}")
+    student = distill(resolve(smoke, overrides(world, tmp_path, 1, *more)))
     models = [load(place, "cpu", "float32") for place in (student, world / "teacher")]
     clips = [m.generate("a star going up", 1, seed=1, guidance=1.0) for m in models]
     assert clips[0].settings["sampler"] == "consistency"
     assert not np.array_equal(clips[0].frames, clips[1].frames)
+
+
+def test_a_student_is_continued(world: Path, tmp_path: Path) -> None:
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    first = distill(resolve(smoke, overrides(world, tmp_path / "a", 1)))
+    more = (f"student.init={first}", "optimizer.lr=1e-30")
+    second = distill(resolve(smoke, overrides(world, tmp_path / "b", 1, *more)))
+    assert digest(first) == digest(second)
+    with pytest.raises(UserError, match=r"student.rank: got 4, .* has 2; set student.rank=2"):
+        distill(resolve(smoke, overrides(world, tmp_path / "c", 1, *more, "student.rank=4")))
 
 
 def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:
@@ -187,14 +199,16 @@ def wait_for_checkpoint(process: subprocess.Popen[str], output: Path) -> None:
 @pytest.mark.timeout(900)
 def test_killed_and_resumed_the_student_is_bit_identical(world: Path, tmp_path: Path) -> None:
     smoke = ROOT / "recipes" / "fluent-smoke.yaml"
-    killed = start(command(world, tmp_path / "killed", 6))
-    whole = distill(resolve(smoke, overrides(world, tmp_path / "whole", 6)))
+    killed = start(command(world, tmp_path / "killed", 20))
     wait_for_checkpoint(killed, tmp_path / "killed")
     time.sleep(float(np.random.default_rng().uniform(0, 0.3)))
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    more = overrides(world, tmp_path / "killed", 6, "trainer.resume=latest")
-    assert digest(distill(resolve(smoke, more))) == digest(whole)
+    killed.communicate()
+    assert not (tmp_path / "killed" / "student").exists()
+    more = overrides(world, tmp_path / "killed", 20, "trainer.resume=latest")
+    resumed = distill(resolve(smoke, more))
+    whole = distill(resolve(smoke, overrides(world, tmp_path / "whole", 20)))
+    assert digest(resumed) == digest(whole)
 
 
 @pytest.mark.timeout(900)
