@@ -34,7 +34,9 @@ def assemble(
     guidance: float = 5.0,
     guidance_range: tuple[float, float] = (3.0, 5.0),
 ) -> Path:
-    """Write the teacher's folder, every weight in float16.
+    """Write the teacher's folder: the text encoder in float32, all else in float16.
+
+    (Stock loaders keep a text encoder's stored type, but raise the others to float32.)
 
     Args:
         vae: Folder of the autoencoder.
@@ -46,9 +48,7 @@ def assemble(
     """
     output.mkdir(parents=True, exist_ok=True)
     AutoencoderDC.from_pretrained(vae).half().save_pretrained(output / "vae")
-    CLIPTextModel.from_pretrained(text / "text_encoder").half().save_pretrained(
-        output / "text_encoder"
-    )
+    CLIPTextModel.from_pretrained(text / "text_encoder").save_pretrained(output / "text_encoder")
     UNetMotionModel.from_pretrained(unet).half().save_pretrained(output / "unet")
     shutil.copytree(text / "tokenizer", output / "tokenizer", dirs_exist_ok=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(output / "scheduler")
