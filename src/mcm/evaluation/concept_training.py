@@ -64,10 +64,11 @@ def train_concept_judge(
             yield draw_batch(x_nchw, label_n, config.seed, step)
 
     network.train()
-    train(network, losses, batches, config, folder, minutes)
+    steps = train(network, losses, batches, config, folder, minutes)
     calibrate(network, (batch for batch, _ in batches(max(config.steps - _CALIBRATION_BATCHES, 0))))
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in _kept(network)}, weights)
+    state = {name: value.half().contiguous() for name, value in _kept(network)}
+    save_file(state, weights, {"steps": f"{steps} of {config.steps}"})
     return network
 
 
