@@ -64,7 +64,8 @@ def load_backbone(
     native = _read_native(folder)
     given = motion_adapter or (native["motion_adapter"] and folder / native["motion_adapter"])
     network: Any = _load_network(folder, index, given, number)
-    codec = FrameCodec(load_component(folder, "vae", _kind(index, "vae", folder), number).to(place))
+    vae: Any = load_component(folder, "vae", _kind(index, "vae", folder), number)
+    codec = FrameCodec(vae.to(place, memory_format=torch.channels_last))
     encoder = load_component(folder, "text_encoder", "CLIPTextModel", number).to(place)
     text = ClipText(load_tokenizer(folder, "tokenizer", "CLIPTokenizer"), encoder)
     scheduler = read_json(
@@ -72,7 +73,8 @@ def load_backbone(
     )
     _check_fit(folder, network, codec, text)
     spec = _spec(folder, network, codec, text, scheduler, native)
-    return AnimateDiff(spec, network.to(place), codec, text, scheduler, mode)
+    network.to(place, memory_format=torch.channels_last)
+    return AnimateDiff(spec, network, codec, text, scheduler, mode)
 
 
 def _folder_of(source: str | Path) -> Path:

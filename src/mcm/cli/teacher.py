@@ -75,9 +75,10 @@ def image(
     text: Text,
     output: Folder,
     steps: Steps = 30000,
-    lr: Rate = 5e-4,
-    batch_size: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 32,
+    lr: Rate = 6e-4,
+    batch_size: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 64,
     minutes: Minutes = None,
+    init: Annotated[Path | None, typer.Option(help="Image UNet to begin with.")] = None,
 ) -> None:
     """Train the image UNet on single frames."""
     from mcm.teacher.corpus import load_corpus
@@ -85,7 +86,7 @@ def image(
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.9995)
-    train_image_unet(load_corpus(corpus), text, output, config, batch_size, minutes)
+    train_image_unet(load_corpus(corpus), text, output, config, batch_size, minutes, init)
 
 
 @app.command()

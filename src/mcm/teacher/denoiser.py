@@ -122,7 +122,10 @@ def velocity_loss(
     t_b = torch.randint(0, schedule.num_timesteps, (len(x0),), generator=generator)
     noise = torch.randn(x0.shape, generator=generator)
     alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t_b))
-    predicted: Tensor = network(alpha * x0 + sigma * noise, t_b, tokens).sample
+    x_t = alpha * x0 + sigma * noise
+    if x_t.ndim == 4:
+        x_t = x_t.contiguous(memory_format=torch.channels_last)
+    predicted: Tensor = network(x_t, t_b, tokens).sample
     return (predicted - (alpha * noise - sigma * x0)).square().mean()
 
 
@@ -131,12 +134,20 @@ def train_image_unet(
     text: Path,
     folder: Path,
     config: LoopConfig,
-    batch_size: int = 32,
+    batch_size: int = 64,
     minutes: float | None = None,
+    init: Path | None = None,
 ) -> None:
-    """Train the image UNet on single frames and save it as ``folder/unet``."""
+    """Train the image UNet on single frames and save it as ``folder/unet``.
+
+    ``init`` is the folder of an image UNet to begin with instead of fresh weights.
+    """
     torch.manual_seed(config.seed)
-    unet = make_image_unet(corpus.latents_ncthw.shape[1], corpus.latents_ncthw.shape[-1])
+    if init is None:
+        unet = make_image_unet(corpus.latents_ncthw.shape[1], corpus.latents_ncthw.shape[-1])
+    else:
+        unet = UNet2DConditionModel.from_pretrained(init)
+    unet.to(memory_format=torch.channels_last)
     states = TextStates(corpus.captions, text)
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
 
@@ -169,6 +180,7 @@ def train_motion(
     torch.manual_seed(config.seed)
     image = UNet2DConditionModel.from_pretrained(image_unet)
     unet = UNetMotionModel.from_unet2d(image, make_motion_adapter())
+    unet.to(memory_format=torch.channels_last)
     if frozen:
         unet.freeze_unet2d_params()
     states = TextStates(corpus.captions, text)

@@ -107,7 +107,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        parameters,
+        lr=config.lr,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     average = Average(module, config.ema_decay)
     step, seconds = _resume(module, optimizer, average, folder)
