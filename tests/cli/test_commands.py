@@ -129,6 +129,8 @@ def test_data_cache_picks_the_kind(
         def cache(source: object, backbone: object, output: Path, **options: Any) -> str:
             seen.append((name, source, backbone, output, options["batch_size"]))
             assert options.get("keep_frames") == (3 if name == "videos" else None)
+            assert options.get("fps") == (4.0 if name == "videos" else None)
+            assert (options["size"], options["limit"]) == ((96, 128), 7)
             return "12 samples"
 
         return cache
@@ -137,6 +139,7 @@ def test_data_cache_picks_the_kind(
     install("mcm.data.sources", open_source=lambda place, captions: ("opened", place, captions))
     install("mcm.backbones.loading", load_backbone=lambda name, device: (name, device))
     words = "--batch-size 2 --keep-frames 3 --captions c.csv --model mine --device cpu"
+    words += " --size 128x96 --limit 7 --fps 4"
     assert call("data", "cache", "shards/*.tar", "-o", "latents", *words.split(), *flags) == 0
     assert capsys.readouterr().out == "12 samples\n"
     source = ("opened", "shards/*.tar", Path("c.csv"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,20 @@ def cache(
         int | None,
         typer.Option(help="Take every n-th frame of a video.  [default: by the model's rate]"),
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of a clip.  [default: the model's own]")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second.  [default: the model's own]")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Pixels.  [default: the model's own]"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Stop at so many samples.")] = None,
+    most_bad: Annotated[
+        float, typer.Option(help="Fraction of bad samples above which to stop.")
+    ] = 0.5,
     keep_frames: Annotated[
         int,
         typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set."),
@@ -49,19 +63,24 @@ def cache(
     from mcm.backbones.loading import load_backbone
     from mcm.data.cache import cache_images, cache_videos
     from mcm.data.sources import open_source
+    from mcm.sampling.requests import parse_size
 
     samples = open_source(source, captions)
     backbone = load_backbone(model, device)
+    shared: dict[str, Any] = {
+        "size": parse_size(size) if size else None,
+        "limit": limit,
+        "most_bad": most_bad,
+        "batch_size": batch_size,
+        "workers": workers,
+    }
+    clips: dict[str, Any] = {
+        "frames": frames,
+        "fps": fps,
+        "frame_interval": frame_interval,
+        "keep_frames": keep_frames,
+    }
     if images:
-        summary = cache_images(samples, backbone, output, batch_size=batch_size, workers=workers)
+        typer.echo(cache_images(samples, backbone, output, **shared))
     else:
-        summary = cache_videos(
-            samples,
-            backbone,
-            output,
-            frame_interval=frame_interval,
-            keep_frames=keep_frames,
-            batch_size=batch_size,
-            workers=workers,
-        )
-    typer.echo(summary)
+        typer.echo(cache_videos(samples, backbone, output, **clips, **shared))
