@@ -84,7 +84,7 @@ def _folder_of(source: str | Path) -> Path:
             raise UserError(
                 f"{source}: the weights of this embedded model are not in this installation "
                 f"({folder} is missing); install a release that has them, or train them with "
-                "`mcm fluent`"
+                "`mcm teacher`"
             )
         return folder
     folder = Path(source).expanduser()
