@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mcm.data.fluent.captions import image_caption
@@ -109,12 +110,10 @@ def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
 
 def load_corpus(folder: Path) -> ClipCorpus:
     """Load the encoded clips of a folder into memory."""
-    from safetensors import safe_open
-
     latents, captions, meanings = [], [], []
     for path in sorted(folder.glob("clips-*.safetensors")):
-        latents.append(load_file(path)["latents"])
         with safe_open(path, "pt") as file:
+            latents.append(file.get_tensor("latents"))
             facts = json.loads(file.metadata()["facts"])
         captions += [fact["caption"] for fact in facts]
         meanings += [f"{fact['concept']}/{fact['motion']}/{fact['background']}" for fact in facts]

@@ -15,10 +15,11 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from mcm.backbones.text import ClipText
 from mcm.diffusion import VarianceSchedule
 from mcm.teacher.corpus import ClipCorpus, generator_of
 from mcm.teacher.loop import LoopConfig, train
-from mcm.teacher.text import MAX_TOKENS, WIDTH
+from mcm.teacher.text import WIDTH
 
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -74,15 +75,17 @@ class TextStates:
     """Text states of every caption of a corpus, and of the empty prompt, computed once."""
 
     def __init__(self, captions: list[str], folder: Path) -> None:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+        text = ClipText(
+            CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            CLIPTextModel.from_pretrained(folder / "text_encoder"),
+        )
         unique = sorted({"", *captions})
         rows = {caption: row for row, caption in enumerate(unique)}
         self.row_n = torch.tensor([rows[caption] for caption in captions])
         self.empty = rows[""]
         self.states_ukd = torch.cat(
             [
-                encode_captions(tokenizer, encoder, unique[start : start + 256])
+                text.encode(unique[start : start + 256]).tokens_bld
                 for start in range(0, len(unique), 256)
             ]
         )
@@ -92,22 +95,6 @@ class TextStates:
         rows = self.row_n[index_b].clone()
         rows[torch.rand(len(rows), generator=generator) < DROP_CAPTION] = self.empty
         return self.states_ukd[rows]
-
-
-@torch.no_grad()
-def encode_captions(
-    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str]
-) -> Tensor:
-    """Return the text states of captions, (b, l, d)."""
-    ids = tokenizer(
-        captions,
-        padding="max_length",
-        max_length=MAX_TOKENS,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    states: Tensor = encoder(ids).last_hidden_state
-    return states
 
 
 def velocity_loss(
