@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mcm.data.cache import cache_videos
 from mcm.data.fluent.shards import write_shards
 from mcm.data.sources import open_source
 from mcm.errors import UserError
-from mcm.evaluation.foreground import find_foreground
+from mcm.evaluation.sharpness import sharpness
 from mcm.evaluation.tracking import track
 from mcm.media import save_image, save_video
 from mcm.media.containers import Frames
@@ -50,10 +48,8 @@ class Entry:
 
     @property
     def sharpness(self) -> float:
-        """Slope of the object's sharpest tenth in levels of 255 a pixel; 0 without object."""
-        on_object = find_foreground(self.clip.frames).weight_thw > 0
-        slope_thw = np.hypot(*np.gradient(self.clip.frames.mean(-1), axis=(1, 2)))
-        return float(np.quantile(slope_thw[on_object], 0.9)) if on_object.any() else 0.0
+        """Sharpness of the object, as the judge of the evaluation sees it."""
+        return sharpness(self.clip.frames)
 
 
 def run_demo(folder: Path = Path("demo"), minutes: float = 4.0) -> list[Path]:
@@ -125,6 +121,6 @@ def _print_table(entries: Sequence[Entry]) -> None:
             f"{entry.seconds:.2f}",
             f"{entries[0].seconds / entry.seconds:.1f}x",
             f"{entry.moved:.0f} px",
-            f"{entry.sharpness:.1f}",
+            f"{entry.sharpness:.2f}",
         )
     Console().print(table)

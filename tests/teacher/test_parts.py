@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from mcm.diffusion import VarianceSchedule
-from mcm.teacher.autoencoder import GRID, LATENT_CHANNELS, busy_crop, make_autoencoder
+from mcm.teacher.autoencoder import (
+    GRID,
+    LATENT_CHANNELS,
+    busy_crop,
+    keep_encoder,
+    make_autoencoder,
+)
 from mcm.teacher.corpus import ClipCorpus
 from mcm.teacher.denoiser import SCHEDULER, make_image_unet, make_motion_adapter, velocity_loss
 from mcm.teacher.text import MAX_TOKENS, make_tokenizer
@@ -24,6 +30,19 @@ def test_autoencoder_keeps_its_grid() -> None:
     latents = model.encode(torch.zeros(1, 3, 64, 64)).latent
     assert latents.shape == (1, LATENT_CHANNELS, 64 // GRID, 64 // GRID)
     assert model.decode(latents).sample.shape == (1, 3, 64, 64)
+
+
+def test_a_new_decoder_leaves_the_latents_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trained, model = make_autoencoder(), make_autoencoder()
+    trained.save_pretrained(tmp_path)
+    keep_encoder(model, tmp_path)
+    frame = torch.rand(1, 3, 64, 64) * 2 - 1
+    assert torch.equal(model.encode(frame).latent, trained.encode(frame).latent)
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"decoder"}
+    latents = torch.randn(1, LATENT_CHANNELS, 4, 4)
+    assert torch.equal(model.decode(latents).sample, trained.decode(latents).sample)
 
 
 def test_busy_crop_prefers_edges_and_keeps_the_grid() -> None:

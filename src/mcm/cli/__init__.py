@@ -60,4 +60,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in words:
         words = ["--debug", *(word for word in words if word != "--debug")]
-    build().main(words, prog_name="mcm")
+    build().main(words, prog_name="mcm", obj={"own_process": arguments is None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def generate(
+    context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="What the video shows.")] = None,
     model: Annotated[
         str, typer.Option(help="Student or teacher: an embedded name or a folder.")
@@ -61,6 +63,7 @@ def generate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
     """Generate video from text with a student or a teacher."""
+    from mcm.cli.process import without
     from mcm.sampling.generate import generate_files
     from mcm.sampling.requests import GenerateRequest
 
@@ -82,5 +85,7 @@ def generate(
         dtype=dtype,
         overwrite=overwrite,
     )
-    for path in generate_files(request):
-        typer.echo(path)
+    alone = bool(context.obj and context.obj["own_process"])
+    with without("peft", "scipy") if alone else nullcontext():
+        for path in generate_files(request):
+            typer.echo(path)

@@ -26,14 +26,20 @@ Text = Annotated[Path, typer.Option(help="Folder that `mcm teacher text` wrote."
 
 @app.command()
 def autoencoder(
-    output: Folder, steps: Steps = 4600, lr: Rate = 1.5e-3, minutes: Minutes = None
+    output: Folder,
+    steps: Steps = 8500,
+    lr: Rate = 1.5e-3,
+    minutes: Minutes = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Autoencoder whose encoder to keep; trains a decoder.")
+    ] = None,
 ) -> None:
     """Train the latent autoencoder on frames of every domain."""
     from mcm.teacher.autoencoder import train_autoencoder
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
-    train_autoencoder(output, config, minutes)
+    train_autoencoder(output, config, minutes, encoder)
 
 
 @app.command()
@@ -56,7 +62,7 @@ def corpus(
 def text(
     corpus: Corpus,
     output: Folder,
-    steps: Steps = 1500,
+    steps: Steps = 400,
     lr: Rate = 1e-3,
     minutes: Minutes = None,
 ) -> None:

@@ -41,7 +41,7 @@ def make_autoencoder() -> AutoencoderDC:
         encoder_block_out_channels=_CHANNELS,
         decoder_block_out_channels=_CHANNELS,
         encoder_layers_per_block=(0, 1, 2, 2, 2),
-        decoder_layers_per_block=(0, 2, 2, 4, 4),
+        decoder_layers_per_block=(0, 1, 1, 2, 4),
         encoder_qkv_multiscales=((),) * 5,
         decoder_qkv_multiscales=((),) * 5,
     )
@@ -111,10 +111,34 @@ def _edges(x_bchw: Tensor) -> tuple[Tensor, Tensor]:
     return x_bchw[..., 1:] - x_bchw[..., :-1], x_bchw[..., 1:, :] - x_bchw[..., :-1, :]
 
 
-def train_autoencoder(folder: Path, config: LoopConfig, minutes: float | None = None) -> None:
-    """Train the autoencoder and save it as a diffusers folder with its latent scale."""
+def keep_encoder(model: AutoencoderDC, trained: Path) -> None:
+    """Take over a trained encoder, frozen, so that only the decoder learns.
+
+    Layers of the trained decoder that the model's decoder also has are where it starts from.
+    """
+    donor = AutoencoderDC.from_pretrained(trained, torch_dtype=torch.float32)
+    model.encoder.load_state_dict(donor.encoder.state_dict())
+    model.encoder.requires_grad_(False)
+    shapes = {name: value.shape for name, value in model.decoder.state_dict().items()}
+    kept = {k: v for k, v in donor.decoder.state_dict().items() if shapes.get(k) == v.shape}
+    model.decoder.load_state_dict(kept, strict=False)
+
+
+def train_autoencoder(
+    folder: Path,
+    config: LoopConfig,
+    minutes: float | None = None,
+    encoder: Path | None = None,
+) -> None:
+    """Train the autoencoder and save it as a diffusers folder with its latent scale.
+
+    ``encoder`` is the folder of an autoencoder whose encoder is kept: latents stay what they
+    were, and what was trained on them goes on working.
+    """
     torch.manual_seed(config.seed)
     model = make_autoencoder()
+    if encoder is not None:
+        keep_encoder(model, encoder)
     data = WorldFrames(World(), crop=_CROP)
 
     def batches(start: int) -> Iterable[Tensor]:

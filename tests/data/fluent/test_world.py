@@ -13,7 +13,7 @@ from mcm.data.fluent.concepts import CONCEPTS
 from mcm.data.fluent.pack import Pack
 from mcm.data.fluent.scene import BACKGROUNDS, Combination, combinations, split_of
 from mcm.data.fluent.shards import write_shards
-from mcm.data.fluent.sheet import contact_sheet
+from mcm.data.fluent.sheet import world_sheet
 from mcm.data.fluent.world import World
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
@@ -103,7 +103,9 @@ def test_shards_are_read_back_by_the_common_reader(tmp_path: Path) -> None:
 
 
 def test_contact_sheet_shows_every_domain(world: World) -> None:
-    assert contact_sheet(1, world=world).size == (16 * 128, 5 * 128)
+    rows, columns = 5, 16
+    shape = (rows * 132 - 4, columns * 132 - 4, 3)
+    assert world_sheet(1, world=world).shape == shape
 
 
 def test_missing_pack_names_file_and_command(tmp_path: Path) -> None:

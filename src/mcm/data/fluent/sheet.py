@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from mcm.data.fluent import render
-from mcm.data.fluent.scene import FRAME_SIZE, FRAMES, Split
+from mcm.data.fluent.scene import FRAMES, Split
 from mcm.data.fluent.world import World
+from mcm.media.containers import Frames
+from mcm.media.layout import contact_sheet
+from mcm.media.save import save_image
+
+_STILL_ROWS = 2
 
 
-def contact_sheet(rows: int, split: Split = "train", world: World | None = None) -> Image.Image:
+def world_sheet(rows: int, split: Split = "train", world: World | None = None) -> Frames:
     """Return ``rows`` clips as rows of frames, then two rows each of clean and flat stills."""
     world = world or World()
-    lines = [_poor_frames(world, number, split) for number in range(rows)]
+    lines = [render.decode(world.poor_video(number, split)[0]) for number in range(rows)]
     for domain in ("image", "flat"):
-        for row in range(2):
+        for row in range(_STILL_ROWS):
             numbers = range(row * FRAMES, (row + 1) * FRAMES)
-            lines.append([world.still(number, domain, split).image for number in numbers])
-    sheet = Image.new("RGB", (FRAMES * FRAME_SIZE, len(lines) * FRAME_SIZE))
-    for row, line in enumerate(lines):
-        for column, frame in enumerate(line):
-            sheet.paste(frame, (column * FRAME_SIZE, row * FRAME_SIZE))
-    return sheet
+            stills = [world.still(number, domain, split).image for number in numbers]
+            lines.append(np.stack([np.asarray(still) for still in stills]))
+    return contact_sheet(lines, columns=FRAMES)
 
 
 def write_sheet(output: Path, rows: int, split: Split = "train") -> Path:
     """Write the contact sheet as PNG and return its path."""
-    contact_sheet(rows, split).save(output)
-    return output
-
-
-def _poor_frames(world: World, number: int, split: Split) -> list[Image.Image]:
-    video, _, _ = world.poor_video(number, split)
-    return [Image.fromarray(frame) for frame in render.decode(video)]
+    return save_image(world_sheet(rows, split), output, overwrite=True)
