@@ -173,6 +173,23 @@ def test_generation_imports_no_more_than_it_needs() -> None:
     assert loaded & heavy == set()
 
 
+def test_a_process_of_its_own_generates_without_optional_packages(
+    teacher: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "fox.mp4"
+    code = (
+        "import sys\nfrom mcm.cli import main\n"
+        "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
+        "print(*sys.modules)"
+    )
+    words = ["generate", FOX, "--model", teacher, "--steps", 1, "-o", output, "--device", "cpu"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    assert read_metadata(output)["prompt"] == FOX
+    assert {"peft", "scipy"} & set(result.stdout.split()) == set()
+
+
 def test_mistakes_need_no_torch() -> None:
     code = (
         "import sys\nfrom mcm.sampling.generate import generate_files\n"

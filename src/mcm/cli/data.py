@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mcm.cli import fluent
+from mcm.cli.options import Device, Frames, Size
 
 app = typer.Typer(
     add_completion=False,
@@ -17,47 +18,48 @@ app = typer.Typer(
 )
 app.add_typer(fluent.app, name="fluent")
 
+Source = Annotated[
+    str, typer.Argument(help="Folder with captions.csv or .jsonl, or shards (folder, pattern).")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the cache.")]
+Images = Annotated[bool, typer.Option("--images", help="The source holds images, not videos.")]
+Model = Annotated[
+    str, typer.Option(help="Teacher whose encoders to use: an embedded name or a folder.")
+]
+Captions = Annotated[
+    Path | None, typer.Option(help="CSV or JSONL table of the files in the source folder.")
+]
+FrameInterval = Annotated[
+    int | None,
+    typer.Option(help="Take every n-th frame of a video.  [default: by the model's rate]"),
+]
+Rate = Annotated[float | None, typer.Option(help="Frames per second.  [default: the model's own]")]
+Limit = Annotated[int | None, typer.Option(help="Stop at so many samples.")]
+MostBad = Annotated[float, typer.Option(help="Fraction of bad samples above which to stop.")]
+KeepFrames = Annotated[
+    int, typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set.")
+]
+BatchSize = Annotated[int, typer.Option(help="Samples encoded at once.")]
+Workers = Annotated[int, typer.Option(help="Threads that read ahead.")]
+
 
 @app.command()
 def cache(
-    source: Annotated[
-        str, typer.Argument(help="Folder with captions.csv or .jsonl, or shards (folder, pattern).")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the cache.")],
-    images: Annotated[
-        bool, typer.Option("--images", help="The source holds images, not videos.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Teacher whose encoders to use: an embedded name or a folder.")
-    ] = "fluent",
-    captions: Annotated[
-        Path | None, typer.Option(help="CSV or JSONL table of the files in the source folder.")
-    ] = None,
-    frame_interval: Annotated[
-        int | None,
-        typer.Option(help="Take every n-th frame of a video.  [default: by the model's rate]"),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames of a clip.  [default: the model's own]")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second.  [default: the model's own]")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Pixels.  [default: the model's own]"),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Stop at so many samples.")] = None,
-    most_bad: Annotated[
-        float, typer.Option(help="Fraction of bad samples above which to stop.")
-    ] = 0.5,
-    keep_frames: Annotated[
-        int,
-        typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set."),
-    ] = 0,
-    batch_size: Annotated[int, typer.Option(help="Samples encoded at once.")] = 8,
-    workers: Annotated[int, typer.Option(help="Threads that read ahead.")] = 2,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
+    source: Source,
+    output: Output,
+    images: Images = False,
+    model: Model = "fluent",
+    captions: Captions = None,
+    frame_interval: FrameInterval = None,
+    frames: Frames = None,
+    fps: Rate = None,
+    size: Size = None,
+    limit: Limit = None,
+    most_bad: MostBad = 0.5,
+    keep_frames: KeepFrames = 0,
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+    device: Device = "auto",
 ) -> None:
     """Encode videos or images with their captions; run again to continue."""
     from mcm.backbones.loading import load_backbone

@@ -8,59 +8,67 @@ from typing import Annotated
 
 import typer
 
+from mcm.cli.options import Device, Frames, Size
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+Prompt = Annotated[str | None, typer.Argument(help="What the video shows.")]
+Model = Annotated[str, typer.Option(help="Student or teacher: an embedded name or a folder.")]
+Steps = Annotated[
+    int | None, typer.Option(help="Network steps, 1 to 50.  [default: the model's own]")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the first clip.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File, or folder for many clips.")
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="Guidance scale, 1 for none.  [default: the model's own]")
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(help="consistency, ddim, dpmpp_2m, unipc or euler.  [default: the model's own]"),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="mp4, gif, webp, webm, frames or sheet.  [default: the output's ending, or mp4]"
+    ),
+]
+PromptsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Instead of PROMPT: text with one prompt per line, or CSV or JSONL with prompt "
+        "and, if wanted, seed, steps, output."
+    ),
+]
+NegativePrompt = Annotated[
+    str, typer.Option(help="What guidance steers away from.", show_default=False)
+]
+BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
 @app.command()
 def generate(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(help="What the video shows.")] = None,
-    model: Annotated[
-        str, typer.Option(help="Student or teacher: an embedded name or a folder.")
-    ] = "fluent-mcm",
-    steps: Annotated[
-        int | None, typer.Option(help="Network steps, 1 to 50.  [default: the model's own]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first clip.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File, or folder for many clips.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale, 1 for none.  [default: the model's own]")
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="consistency, ddim, dpmpp_2m, unipc or euler.  [default: the model's own]"
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="mp4, gif, webp, webm, frames or sheet.  [default: the output's ending, or mp4]"
-        ),
-    ] = None,
-    prompts_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead of PROMPT: text with one prompt per line, or CSV or JSONL with prompt "
-            "and, if wanted, seed, steps, output."
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames of a clip.  [default: the model's own]")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Pixels.  [default: the model's own]"),
-    ] = None,
-    negative_prompt: Annotated[
-        str, typer.Option(help="What guidance steers away from.", show_default=False)
-    ] = "",
-    batch_size: Annotated[int, typer.Option(help="Clips generated together.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    prompt: Prompt = None,
+    model: Model = "fluent-mcm",
+    steps: Steps = None,
+    seed: Seed = 0,
+    output: Output = None,
+    guidance: Guidance = None,
+    sampler: Sampler = None,
+    format: Format = None,
+    prompts_file: PromptsFile = None,
+    frames: Frames = None,
+    size: Size = None,
+    negative_prompt: NegativePrompt = "",
+    batch_size: BatchSize = 1,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Generate video from text with a student or a teacher."""
     from mcm.cli.process import without
