@@ -48,6 +48,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def best_autocast(device: torch.device) -> torch.autocast:
+    """Return a context that computes in bfloat16 where the device has it built in."""
+    enabled = pick_dtype("auto", device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until a device has done what it was given; for honest timings."""
     if device.type != "cpu":

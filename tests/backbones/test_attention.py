@@ -1,7 +1,7 @@
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from mcm.backbones.attention import FoldedAttention
+from mcm.backbones.attention import FoldedAttention, attend
 
 
 def test_states_of_a_prompt_serve_all_its_frames() -> None:
@@ -32,3 +32,11 @@ def test_self_attention_stays_within_a_sequence() -> None:
     expected = layer(x)
     layer.set_processor(FoldedAttention())
     torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_short_and_long_sequences_take_kernels_that_agree() -> None:
+    query, key, value = (torch.randn(2, 3, length, 8) for length in (5, 700, 700))
+    for keys in (16, 700):
+        expected = torch.softmax(query @ key[..., :keys, :].mT / 8**0.5, -1) @ value[..., :keys, :]
+        seen = attend(query, key[..., :keys, :], value[..., :keys, :])
+        torch.testing.assert_close(seen, expected, atol=1e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ from tests.distillation.toy import ToyBackbone, ToyVideos, texts
 from mcm.distillation.batch import DistillBatch
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.run import make_accelerator
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.variant import Variant
 from mcm.settings import Recipe
@@ -35,7 +36,12 @@ def recipe_of(tmp_path: Path) -> Callable[..., Recipe]:
             "consistency": {"grid_points": 10},
             "critic": {"weight": 0.1, "backbone": "scratch", "width": 8},
             "optimizer": {"lr": 1e-3},
-            "trainer": {"output": str(tmp_path / "out"), "steps": 6, "batch_size": 2},
+            "trainer": {
+                "output": str(tmp_path / "out"),
+                "steps": 6,
+                "batch_size": 2,
+                "mixed_precision": "no",
+            },
         }
         for name, values in sections.items():
             given[name] = given.get(name, {}) | values
@@ -60,12 +66,10 @@ def objective_of() -> Callable[[Recipe], MotionConsistency]:
 @pytest.fixture
 def trainer_of(objective_of: Callable[..., MotionConsistency]) -> Callable[[Recipe], Trainer]:
     def make(recipe: Recipe) -> Trainer:
-        from accelerate import Accelerator
-
         videos: Any = ToyVideos()
         feed = Feed.over(recipe, videos)
-        accelerator = Accelerator(cpu=True, mixed_precision="no")
-        return Trainer(objective_of(recipe), feed, recipe, accelerator, {"family": "toy"})
+        identity = {"family": "toy"}
+        return Trainer(objective_of(recipe), feed, recipe, make_accelerator(recipe), identity)
 
     return make
 

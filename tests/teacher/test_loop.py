@@ -54,7 +54,11 @@ def test_learns_and_logs(tmp_path: Path) -> None:
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", 60)
     run(tmp_path / "broken", 60, stop=23)
+    log = tmp_path / "broken" / "log.csv"
+    log.write_text(log.read_text() + "30,9,9\n")
     resumed = run(tmp_path / "broken", 60)
+    steps = [int(row["step"]) for row in csv.DictReader(log.open())]
+    assert steps == [10, 20, 30, 40, 50, 60]
     assert torch.equal(whole.weight, resumed.weight)
     fresh = nn.Linear(3, 1)
     assert averaged(fresh, tmp_path / "broken") == 60

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from mcm.diffusion import VarianceSchedule
@@ -15,9 +16,17 @@ from mcm.teacher.autoencoder import (
     busy_crop,
     keep_encoder,
     make_autoencoder,
+    move_together,
+    rescale_latents,
 )
 from mcm.teacher.corpus import ClipCorpus
-from mcm.teacher.denoiser import SCHEDULER, make_image_unet, make_motion_adapter, velocity_loss
+from mcm.teacher.denoiser import (
+    SCHEDULER,
+    load_video_unet,
+    make_image_unet,
+    shifted_timesteps,
+    velocity_loss,
+)
 from mcm.teacher.text import MAX_TOKENS, make_tokenizer
 
 
@@ -35,6 +44,7 @@ def test_autoencoder_keeps_its_grid() -> None:
 def test_a_new_decoder_leaves_the_latents_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trained, model = make_autoencoder(), make_autoencoder()
+    trained, model = (rescale_latents(m, torch.ones(LATENT_CHANNELS)) for m in (trained, model))
     trained.save_pretrained(tmp_path)
     keep_encoder(model, tmp_path)
     frame = torch.rand(1, 3, 64, 64) * 2 - 1
@@ -43,6 +53,30 @@ def test_a_new_decoder_leaves_the_latents_alone(tmp_path: Path) -> None:
     assert learning == {"decoder"}
     latents = torch.randn(1, LATENT_CHANNELS, 4, 4)
     assert torch.equal(model.decode(latents).sample, trained.decode(latents).sample)
+
+
+def test_rescaled_latents_make_the_same_frames() -> None:
+    torch.manual_seed(0)
+    model, gain_c = make_autoencoder(), torch.rand(LATENT_CHANNELS) + 0.5
+    scaled = rescale_latents(model, gain_c)
+    frame = torch.rand(1, 3, 64, 64) * 2 - 1
+    latents = model.encode(frame).latent
+    expected = latents * gain_c.view(-1, 1, 1)
+    torch.testing.assert_close(scaled.encode(frame).latent, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        scaled.decode(expected).sample, model.decode(latents).sample, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_latents_move_as_their_frames_do() -> None:
+    """An "autoencoder" that averages patches commutes with every move."""
+    frames, sizes = torch.randn(2, 3, 64, 64), set()
+    latents = torch.nn.functional.avg_pool2d(frames, GRID)
+    for seed in range(20):
+        z, x = move_together(latents, frames, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(z, torch.nn.functional.avg_pool2d(x, GRID))
+        sizes.add(x.shape[-1])
+    assert sizes == {32, 64}
 
 
 def test_busy_crop_prefers_edges_and_keeps_the_grid() -> None:
@@ -86,14 +120,30 @@ def test_velocity_loss_is_zero_for_the_truth() -> None:
     assert velocity_loss(network, schedule, x0, x0, (0, 1)) < 1e-10
 
 
-def test_motion_modules_start_as_the_identity() -> None:
-    from diffusers import UNetMotionModel
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_shift_moves_the_median_timestep(shift: float) -> None:
+    """Half of all u lie below 1/2, which the map sends to s / (1 + s)."""
+    t_b = shifted_timesteps(20000, 1000, shift, torch.Generator().manual_seed(0))
+    assert t_b.min() >= 0 and t_b.max() <= 999
+    assert t_b.median() / 1000 == pytest.approx(shift / (1 + shift), abs=0.01)
 
+
+def test_a_video_network_begins_as_its_image_unet_and_goes_on_as_itself(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    image = make_image_unet(4, 4).eval()
-    video = UNetMotionModel.from_unet2d(image, make_motion_adapter()).eval()
-    x_bcthw, t_b, tokens = torch.randn(1, 4, 3, 4, 4), torch.tensor([500]), torch.randn(1, 5, 192)
-    with torch.no_grad():
-        frames = video(x_bcthw, t_b, tokens.repeat(3, 1, 1)).sample[0].transpose(0, 1)
-        single = image(x_bcthw[0].transpose(0, 1), t_b, tokens.repeat(3, 1, 1)).sample
-    assert torch.allclose(frames, single, atol=1e-5)
+    image = make_image_unet(4, 8).eval()
+    image.save_pretrained(tmp_path / "image")
+    video = load_video_unet(tmp_path / "image").eval()
+    x_bcthw, t_b, tokens_bld = (
+        torch.randn(1, 4, 3, 8, 8),
+        torch.tensor([500]),
+        torch.randn(1, 5, 192),
+    )
+    seen = video(x_bcthw, t_b, tokens_bld.repeat_interleave(3, 0)).sample
+    frames = x_bcthw[0].transpose(0, 1)
+    expected = image(frames, t_b, tokens_bld.repeat_interleave(3, 0)).sample
+    torch.testing.assert_close(seen[0].transpose(0, 1), expected, atol=1e-4, rtol=1e-4)
+    for parameter in video.parameters():
+        parameter.data.add_(0.1)
+    video.save_pretrained(tmp_path / "video")
+    again = load_video_unet(tmp_path / "video").state_dict()
+    assert all(torch.equal(again[name], value) for name, value in video.state_dict().items())

@@ -21,6 +21,9 @@ Steps = Annotated[int, typer.Option(help="Optimiser steps of the whole run.", mi
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.", min=0.0)]
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes.")]
 Corpus = Annotated[Path, typer.Option(help="Folder that `mcm teacher corpus` wrote.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first; needs a C++ compiler.")
+]
 Text = Annotated[Path, typer.Option(help="Folder that `mcm teacher text` wrote.")]
 
 
@@ -33,13 +36,16 @@ def autoencoder(
     encoder: Annotated[
         Path | None, typer.Option(help="Autoencoder whose encoder to keep; trains a decoder.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Autoencoder whose fitting layers to begin with.")
+    ] = None,
 ) -> None:
     """Train the latent autoencoder on frames of every domain."""
     from mcm.teacher.autoencoder import train_autoencoder
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
-    train_autoencoder(output, config, minutes, encoder)
+    train_autoencoder(output, config, minutes, encoder, init)
 
 
 @app.command()
@@ -85,6 +91,7 @@ def image(
     batch_size: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 64,
     minutes: Minutes = None,
     init: Annotated[Path | None, typer.Option(help="Image UNet to begin with.")] = None,
+    compiled: Compiled = False,
 ) -> None:
     """Train the image UNet on single frames."""
     from mcm.teacher.corpus import load_corpus
@@ -92,19 +99,24 @@ def image(
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.9995)
-    train_image_unet(load_corpus(corpus), text, output, config, batch_size, minutes, init)
+    clips = load_corpus(corpus)
+    train_image_unet(clips, text, output, config, batch_size, minutes, init, compiled)
 
 
 @app.command()
 def motion(
     corpus: Corpus,
     text: Text,
-    image_unet: Annotated[Path, typer.Option(help="Folder of the trained image UNet.")],
+    unet: Annotated[Path, typer.Option(help="Image UNet, or a video network to go on with.")],
     output: Folder,
-    steps: Steps = 10000,
-    lr: Rate = 4e-4,
-    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 4,
+    steps: Steps = 6000,
+    lr: Rate = 8e-4,
+    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
     frozen: Annotated[bool, typer.Option("--frozen", help="Keep the image layers.")] = False,
+    shift: Annotated[
+        float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
+    ] = 4.0,
+    compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
     """Train the motion modules on clips."""
@@ -114,7 +126,7 @@ def motion(
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
     clips = load_corpus(corpus)
-    train_motion(clips, text, image_unet, output, config, batch_size, frozen, minutes)
+    train_motion(clips, text, unet, output, config, batch_size, frozen, shift, compiled, minutes)
 
 
 @app.command()

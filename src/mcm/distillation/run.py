@@ -87,6 +87,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         UserError: The device is not there, or cannot compute in the format.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import AutocastKwargs, GradScalerKwargs
 
     device, wish = pick_device(recipe.model.device), recipe.trainer.mixed_precision
@@ -97,6 +98,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         )
     if wish == "auto":
         wish = "bf16" if pick_dtype("auto", device) == torch.bfloat16 else "no"
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another format
     handlers = [AutocastKwargs(cache_enabled=False), GradScalerKwargs(init_scale=2.0**10)]
     return Accelerator(cpu=device.type == "cpu", mixed_precision=wish, kwargs_handlers=handlers)
 

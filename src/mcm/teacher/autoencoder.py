@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderDC
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,16 +21,19 @@ from torch.utils.data import DataLoader, Dataset
 from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import FRAMES, Split
 from mcm.data.fluent.world import World
+from mcm.devices import best_autocast
 from mcm.teacher.loop import LoopConfig, train
 
-LATENT_CHANNELS = 32
+LATENT_CHANNELS = 16
 GRID = 16
 """Pixels to one latent position."""
 
 _CHANNELS = (16, 16, 32, 64, 128)
-_NOISE = 0.1
+_NOISE = 0.3
 _CROP = 64
 _PULL = 2e-4
+_SPREAD = 0.8
+"""Standard deviation of the scaled latents."""
 
 
 def make_autoencoder() -> AutoencoderDC:
@@ -95,20 +99,53 @@ def busy_crop(frame: NDArray[np.uint8], side: int, rng: np.random.Generator) -> 
     return frame[top : top + side, left : left + side]
 
 
-def reconstruction_losses(model: AutoencoderDC, x_bchw: Tensor) -> dict[str, Tensor]:
-    """Return pixel, edge and latent-size losses of noisy-latent reconstruction."""
-    z = model.encode(x_bchw).latent
-    y = model.decode(z + _NOISE * torch.randn_like(z)).sample
-    edges = (_edges(y), _edges(x_bchw))
+def reconstruction_losses(model: AutoencoderDC, x_bchw: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """Return pixel, edge and latent-size losses of reconstruction from noisy, moved latents.
+
+    Latents that were turned, mirrored or made smaller must decode to frames that were: that
+    leaves fewer and smoother patterns for a denoiser to learn (Kouzelis et al., *EQ-VAE*, 2025,
+    arXiv 2502.09509).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with best_autocast(x_bchw.device):
+        z = model.encode(x_bchw).latent.float()
+        noise = _NOISE * torch.rand(len(z), 1, 1, 1, generator=generator)
+        z_moved, x_moved = move_together(z, x_bchw, generator)
+        noisy = z_moved + noise * torch.randn(z_moved.shape, generator=generator)
+        y = model.decode(noisy).sample.float()
+    edges = (_edges(y), _edges(x_moved))
     return {
-        "pixel": (y - x_bchw).abs().mean() + (y - x_bchw).square().mean(),
+        "pixel": (y - x_moved).abs().mean() + (y - x_moved).square().mean(),
         "edge": sum((a - b).abs().mean() for a, b in zip(*edges, strict=True)) / 2,
         "size": _PULL * z.square().mean(),
     }
 
 
+def move_together(
+    z_bchw: Tensor, x_bchw: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Turn, mirror and (one time in four) halve latents and frames alike; half stay as they are."""
+    kind, turns, mirror = torch.randint(0, 4, (3,), generator=generator).tolist()
+    if kind < 2:
+        return z_bchw, x_bchw
+    moved = []
+    for image in (z_bchw, x_bchw):
+        image = image.rot90(turns, (2, 3))
+        image = image.flip(3) if mirror % 2 else image
+        moved.append(F.avg_pool2d(image, 2) if kind == 3 else image)
+    return moved[0], moved[1]
+
+
 def _edges(x_bchw: Tensor) -> tuple[Tensor, Tensor]:
     return x_bchw[..., 1:] - x_bchw[..., :-1], x_bchw[..., 1:, :] - x_bchw[..., :-1, :]
+
+
+def begin_with(model: AutoencoderDC, trained: Path) -> None:
+    """Take over the layers of a trained autoencoder that the model also has."""
+    donor = AutoencoderDC.from_pretrained(trained, torch_dtype=torch.float32)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    kept = {k: v for k, v in donor.state_dict().items() if shapes.get(k) == v.shape}
+    model.load_state_dict(kept, strict=False)
 
 
 def keep_encoder(model: AutoencoderDC, trained: Path) -> None:
@@ -116,12 +153,10 @@ def keep_encoder(model: AutoencoderDC, trained: Path) -> None:
 
     Layers of the trained decoder that the model's decoder also has are where it starts from.
     """
+    begin_with(model, trained)
     donor = AutoencoderDC.from_pretrained(trained, torch_dtype=torch.float32)
     model.encoder.load_state_dict(donor.encoder.state_dict())
     model.encoder.requires_grad_(False)
-    shapes = {name: value.shape for name, value in model.decoder.state_dict().items()}
-    kept = {k: v for k, v in donor.decoder.state_dict().items() if shapes.get(k) == v.shape}
-    model.decoder.load_state_dict(kept, strict=False)
 
 
 def train_autoencoder(
@@ -129,39 +164,76 @@ def train_autoencoder(
     config: LoopConfig,
     minutes: float | None = None,
     encoder: Path | None = None,
+    init: Path | None = None,
 ) -> None:
     """Train the autoencoder and save it as a diffusers folder with its latent scale.
 
     ``encoder`` is the folder of an autoencoder whose encoder is kept: latents stay what they
-    were, and what was trained on them goes on working.
+    were, and what was trained on them goes on working. ``init`` is one to begin with.
     """
     torch.manual_seed(config.seed)
     model = make_autoencoder()
+    if init is not None:
+        begin_with(model, init)
     if encoder is not None:
+        model = rescale_latents(model, torch.ones(LATENT_CHANNELS))
         keep_encoder(model, encoder)
     data = WorldFrames(World(), crop=_CROP)
 
-    def batches(start: int) -> Iterable[Tensor]:
-        return DataLoader(
-            data, batch_size=None, sampler=range(start, config.steps + 1), num_workers=1
-        )
+    def batches(start: int) -> Iterable[tuple[int, Tensor]]:
+        steps = range(start, config.steps + 1)
+        return enumerate(DataLoader(data, batch_size=None, sampler=steps, num_workers=1), start)
 
-    train(model, lambda x: reconstruction_losses(model, x), batches, config, folder, minutes)
+    def losses(batch: tuple[int, Tensor]) -> dict[str, Tensor]:
+        return reconstruction_losses(model, batch[1], seed=batch[0])
+
+    train(model, losses, batches, config, folder, minutes)
     save_autoencoder(model, folder / "vae")
 
 
 @torch.no_grad()
-def save_autoencoder(model: AutoencoderDC, folder: Path) -> None:
-    """Set the latent scale from held-out frames and save the model.
+def save_autoencoder(model: AutoencoderDC, folder: Path) -> AutoencoderDC:
+    """Balance the latents, set their scale from held-out frames, save; return what was saved.
 
     ``block_out_channels`` is written for pipelines that read the compression off its length.
     """
     frames = WorldFrames(World(), split="evaluation")
-    latents = torch.cat([model.encode(frames[number]).latent for number in range(16)])
+    if model.encoder.out_shortcut:
+        gain_c = _latents(model, frames).std((0, 2, 3)).rsqrt()
+        model = rescale_latents(model, gain_c)
     model.register_to_config(
-        scaling_factor=round(1 / float(latents.std()), 4), block_out_channels=list(_CHANNELS)
+        scaling_factor=round(_SPREAD / float(_latents(model, frames).std()), 4),
+        block_out_channels=list(_CHANNELS),
     )
     model.save_pretrained(folder)
+    return model
+
+
+def _latents(model: AutoencoderDC, frames: WorldFrames) -> Tensor:
+    return torch.cat([model.encode(frames[number]).latent for number in range(16)])
+
+
+@torch.no_grad()
+def rescale_latents(model: AutoencoderDC, gain_c: Tensor) -> AutoencoderDC:
+    """Return an autoencoder whose latents are ``gain_c`` times those of ``model``, per channel.
+
+    It makes the same frames. The mean colours of a patch are channels of several times the others'
+    spread; at noise that hides all else they still show where an object stands, and a denoiser
+    would have to learn motion within the first few of 50 steps.
+    """
+    config = {key: value for key, value in model.config.items() if not key.startswith("_")}
+    config |= {"encoder_out_shortcut": False, "decoder_in_shortcut": False}
+    scaled = AutoencoderDC.from_config(config)
+    scaled.load_state_dict(model.state_dict())
+    first, last = scaled.decoder.conv_in, scaled.encoder.conv_out
+    repeats = first.out_channels // len(gain_c)
+    rows = torch.arange(first.out_channels)
+    last.weight[rows // repeats, rows, 1, 1] += 1 / repeats
+    first.weight[rows, rows // repeats, 1, 1] += 1
+    last.weight.mul_(gain_c.view(-1, 1, 1, 1))
+    last.bias.mul_(gain_c)
+    first.weight.div_(gain_c.view(1, -1, 1, 1))
+    return scaled
 
 
 @torch.no_grad()

@@ -15,7 +15,9 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.text import ClipText
+from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
 from mcm.teacher.corpus import ClipCorpus, generator_of
 from mcm.teacher.loop import LoopConfig, train
@@ -32,7 +34,7 @@ SCHEDULER: dict[str, Any] = {
     "clip_sample": False,
     "set_alpha_to_one": True,
 }
-_CHANNELS = (96, 192)
+_CHANNELS = (128, 256)
 _LAYERS = 1
 _HEADS = 4
 _GROUPS = 32
@@ -71,6 +73,15 @@ def make_motion_adapter() -> MotionAdapter:
     return adapter
 
 
+def load_video_unet(folder: Path) -> UNetMotionModel:
+    """Load a video network, or an image UNet and give it fresh motion modules."""
+    if UNetMotionModel.load_config(folder)["_class_name"] == "UNetMotionModel":
+        return UNetMotionModel.from_pretrained(folder)
+    return UNetMotionModel.from_unet2d(
+        UNet2DConditionModel.from_pretrained(folder), make_motion_adapter()
+    )
+
+
 class TextStates:
     """Text states of every caption of a corpus, and of the empty prompt, computed once."""
 
@@ -97,23 +108,37 @@ class TextStates:
         return self.states_ukd[rows]
 
 
+def shifted_timesteps(
+    count: int, num_timesteps: int, shift: float, generator: torch.Generator
+) -> Tensor:
+    """Draw timesteps, more of them at high noise the larger ``shift`` is; 1 is uniform.
+
+    u ↦ s u / (1 + (s − 1) u) of Esser et al., 2024 (arXiv 2403.03206), equation 23: a clip says
+    the same thing in many frames, so its motion is decided at more noise than an image's layout.
+    """
+    u_b = torch.rand(count, generator=generator, dtype=torch.float64)
+    return (shift * u_b / (1 + (shift - 1) * u_b) * num_timesteps).long()
+
+
 def velocity_loss(
     network: nn.Module,
     schedule: VarianceSchedule,
     x0: Tensor,
     tokens: Tensor,
     seed: tuple[int, ...],
+    shift: float = 1.0,
 ) -> Tensor:
     """Return the v-prediction loss ‖v̂(α x0 + σ ε, t) − (α ε − σ x0)‖², mean over elements."""
     generator = generator_of(*seed)
-    t_b = torch.randint(0, schedule.num_timesteps, (len(x0),), generator=generator)
+    t_b = shifted_timesteps(len(x0), schedule.num_timesteps, shift, generator)
     noise = torch.randn(x0.shape, generator=generator)
     alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t_b))
     x_t = alpha * x0 + sigma * noise
     if x_t.ndim == 4:
         x_t = x_t.contiguous(memory_format=torch.channels_last)
-    predicted: Tensor = network(x_t, t_b, tokens).sample
-    return (predicted - (alpha * noise - sigma * x0)).square().mean()
+    with best_autocast(x_t.device):
+        predicted: Tensor = network(x_t, t_b, tokens).sample
+    return (predicted.float() - (alpha * noise - sigma * x0)).square().mean()
 
 
 def train_image_unet(
@@ -124,17 +149,21 @@ def train_image_unet(
     batch_size: int = 64,
     minutes: float | None = None,
     init: Path | None = None,
+    compiled: bool = False,
 ) -> None:
     """Train the image UNet on single frames and save it as ``folder/unet``.
 
-    ``init`` is the folder of an image UNet to begin with instead of fresh weights.
+    ``init`` is the folder of an image UNet to begin with instead of fresh weights; ``compiled``
+    needs a C++ compiler.
     """
     torch.manual_seed(config.seed)
     if init is None:
         unet = make_image_unet(corpus.latents_ncthw.shape[1], corpus.latents_ncthw.shape[-1])
     else:
         unet = UNet2DConditionModel.from_pretrained(init)
-    unet.to(memory_format=torch.channels_last)
+    use_folded_attention(unet.to(memory_format=torch.channels_last))
+    if compiled:
+        unet.compile()
     states = TextStates(corpus.captions, text)
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
 
@@ -153,33 +182,38 @@ def train_image_unet(
 def train_motion(
     corpus: ClipCorpus,
     text: Path,
-    image_unet: Path,
+    start: Path,
     folder: Path,
     config: LoopConfig,
-    batch_size: int = 4,
+    batch_size: int = 8,
     frozen: bool = False,
+    shift: float = 4.0,
+    compiled: bool = False,
     minutes: float | None = None,
 ) -> None:
     """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
 
-    ``frozen`` keeps the image layers as they are; otherwise they go on learning.
+    ``start`` is the folder of an image UNet, or of a video network to go on with. ``frozen``
+    keeps the image layers as they are; otherwise they go on learning. ``shift`` draws more
+    timesteps at high noise, where motion is decided. ``compiled`` needs a C++ compiler.
     """
     torch.manual_seed(config.seed)
-    image = UNet2DConditionModel.from_pretrained(image_unet)
-    unet = UNetMotionModel.from_unet2d(image, make_motion_adapter())
-    unet.to(memory_format=torch.channels_last)
+    unet = load_video_unet(start)
+    use_folded_attention(unet.to(memory_format=torch.channels_last))
     if frozen:
         unet.freeze_unet2d_params()
+    if compiled:
+        unet.compile()
     states = TextStates(corpus.captions, text)
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
-    frames = corpus.latents_ncthw.shape[2]
 
     def losses(step: int) -> dict[str, Tensor]:
         index_b = corpus.draw(config.seed, step, batch_size)
         tokens = states.draw(index_b, generator_of(config.seed, 1, step))
-        tokens = tokens.repeat_interleave(frames, 0)
-        x0 = corpus.clips(index_b)
-        return {"velocity": velocity_loss(unet, schedule, x0, tokens, (config.seed, 2, step))}
+        loss = velocity_loss(
+            unet, schedule, corpus.clips(index_b), tokens, (config.seed, 2, step), shift
+        )
+        return {"velocity": loss}
 
     def batches(start: int) -> Iterator[int]:
         return iter(range(start, config.steps + 1))

@@ -109,12 +109,13 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters,
         lr=config.lr,
-        betas=(0.9, 0.99),
+        betas=(0.9, 0.999),
         weight_decay=config.weight_decay,
         fused=True,
     )
     average = Average(module, config.ema_decay)
     step, seconds = _resume(module, optimizer, average, folder)
+    _trim_log(folder, step)
     start = saved = time.monotonic()
     sums: dict[str, float] = {}
     for batch in batches_from(step):
@@ -183,6 +184,15 @@ def _save(
     part = folder / "state.part"
     torch.save(state, part)
     os.replace(part, folder / "state.pt")
+
+
+def _trim_log(folder: Path, step: int) -> None:
+    """Drop the rows that a broken run wrote after its last checkpoint."""
+    path = folder / "log.csv"
+    if path.is_file():
+        head, *rows = path.read_text().splitlines()
+        kept = [row for row in rows if int(row.split(",")[0]) <= step]
+        path.write_text("\n".join([head, *kept]) + "\n")
 
 
 def _log(folder: Path, step: int, seconds: float, losses: dict[str, float]) -> None:
