@@ -14,13 +14,13 @@ from mcm.errors import UserError
 from mcm.evaluation.background import BackgroundRate
 from mcm.evaluation.embedded import RealClips, combination_count, requests
 from mcm.evaluation.judge import evaluate_model, judge_clips
-from mcm.evaluation.metric import MeanMetric
+from mcm.evaluation.metric import Metric
 from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.sharpness import Sharpness
 from mcm.evaluation.watermark import WatermarkRate
 
 
-def light_metrics() -> list[MeanMetric]:
+def light_metrics() -> list[Metric]:
     return [MotionFidelity(), BackgroundRate(), WatermarkRate(), Sharpness()]
 
 
@@ -87,8 +87,8 @@ def test_rows_say_what_was_seen(tmp_path: Path) -> None:
     wanted = requests(1)[0]
     assert (first["model"], first["steps"]) == ("real-clean", 4)
     assert row["prompt"] == wanted.prompt
-    assert row["scores"]["motion"] == {"value": 1.0, "seen": wanted.combination.motion}
-    assert np.isfinite(row["scores"]["sharpness"]["value"])
+    assert row["seen"]["motion"] == {"value": 1.0, "seen": wanted.combination.motion}
+    assert np.isfinite(row["seen"]["sharpness"]["value"])
 
 
 def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mcm.data.fluent.scene import Combination
+from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
-from mcm.evaluation.metric import MeanMetric, Score, bootstrap_mean
+from mcm.evaluation.metric import MeanMetric, Observation, Score, bootstrap_mean
 
 
 class Brightness(MeanMetric):
@@ -17,12 +17,23 @@ class Brightness(MeanMetric):
         return Score(float(clip.frames_thwc.mean()))
 
 
-def clips(count: int) -> list[EvaluationClip]:
-    what = Combination(0, "left", "blue")
-    return [
-        EvaluationClip(str(n), np.full((2, 4, 4, 3), 3 * n, dtype=np.uint8), what)
-        for n in range(count)
-    ]
+def observed(numbers: range) -> dict[str, Observation]:
+    """What the metric keeps of clips of rising brightness, as read back from a file."""
+    seen = {}
+    for n in numbers:
+        frames = np.full((2, 4, 4, 3), 3 * n, dtype=np.uint8)
+        seen[str(n)] = Brightness().observe(EvaluationClip(str(n), frames, "grey"))
+    return json.loads(json.dumps(seen))
+
+
+class Difference(Brightness):
+    name = "difference"
+    observer = "brightness"
+    reference = "teacher"
+
+    def value(self, seen: Observation, reference: Observation | None = None) -> float:
+        assert reference is not None
+        return float(seen["value"] - reference["value"])
 
 
 def test_interval_agrees_with_the_normal_approximation() -> None:
@@ -42,10 +53,30 @@ def test_missing_values_do_not_count() -> None:
 
 
 def test_parts_merge_to_the_whole_and_overlap_counts_once() -> None:
-    whole, first, second = Brightness(), Brightness(), Brightness()
-    whole.update(clips(10))
-    first.update(clips(10)[:6])
-    second.update(clips(10)[4:])
-    second.merge(json.loads(json.dumps(first.state())))
-    assert second.compute() == whole.compute()
-    assert whole.compute().value == pytest.approx(13.5)
+    merged = observed(range(6)) | observed(range(4, 10))
+    assert Brightness().compute(merged) == Brightness().compute(observed(range(10)))
+    assert Brightness().compute(merged).value == pytest.approx(13.5)
+
+
+def test_a_comparison_takes_the_clips_that_both_runs_have() -> None:
+    reference = {key: {"value": 1.0} for key in observed(range(4, 12))}
+    result = Difference().compute(observed(range(8)), reference)
+    assert result.count == 4
+    assert result.value == pytest.approx(3 * 5.5 - 1)
+
+
+def test_a_comparison_without_its_reference_is_refused() -> None:
+    with pytest.raises(UserError, match="'difference': compares with run 'teacher'"):
+        Difference().compute(observed(range(2)))
+
+
+def test_a_value_that_is_not_finite_is_null() -> None:
+    class Nothing(MeanMetric):
+        name = "nothing"
+
+        def score(self, clip: EvaluationClip) -> Score:
+            return Score(float("nan"))
+
+    seen = Nothing().observe(EvaluationClip("0", np.zeros((1, 2, 2, 3), np.uint8), ""))
+    assert seen == {"value": None}
+    assert Nothing().compute({"0": seen}).count == 0

@@ -5,6 +5,7 @@ import pytest
 from tests.evaluation.real import empty_clip, real_clip, stamped
 
 from mcm.data.fluent.scene import MOTIONS, Combination, Motion
+from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.motion import MotionFidelity, named_motion
 from mcm.evaluation.tracking import track
@@ -43,8 +44,14 @@ def test_fidelity_is_the_share_of_clips() -> None:
     metric = MotionFidelity()
     frames = real_clip("left")
     asked: list[Motion] = ["left", "left", "left", "up"]
-    metric.update(
-        EvaluationClip(str(n), frames, Combination(0, motion, "blue"))
+    seen = {
+        str(n): metric.observe(EvaluationClip(str(n), frames, "", Combination(0, motion, "blue")))
         for n, motion in enumerate(asked)
-    )
-    assert metric.compute().value == 0.75
+    }
+    assert metric.compute(seen).value == 0.75
+    assert seen["3"] == {"value": 0.0, "seen": "left"}
+
+
+def test_a_prompt_of_another_world_is_refused() -> None:
+    with pytest.raises(UserError, match="prompt 'a cat': names no concept"):
+        MotionFidelity().observe(EvaluationClip("0", real_clip("left"), "a cat"))

@@ -33,8 +33,9 @@ class BackgroundRate(MeanMetric):
     """Share of clips whose background has the colour that the prompt names."""
 
     name = "background"
+    title = "background"
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return 1 when the colour is the prompt's; ``seen`` is the colour's name."""
         seen = background_name(clip.frames_thwc)
-        return Score(float(seen == clip.combination.background), seen)
+        return Score(float(seen == clip.named.background), seen)

@@ -112,18 +112,18 @@ class ConceptRate(MeanMetric):
     """Share of clips in which the concept of the prompt is recognised.
 
     Args:
-        judge: The trained network; the shipped one by default.
+        judge: The trained network; the shipped one, loaded when first used, by default.
     """
 
     name = "concept"
+    title = "concept"
 
     def __init__(self, judge: ConceptJudge | None = None) -> None:
-        super().__init__()
-        self.judge = judge or default_judge()
+        self.judge = judge
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return 1 when the recognised concept is the prompt's; ``seen`` is what was recognised."""
-        seen = self.judge.name(clip.frames_thwc)
+        seen = (self.judge or default_judge()).name(clip.frames_thwc)
         return Score(float(seen == clip.concept_name), seen)
 
 

@@ -85,7 +85,7 @@ class RealClip:
     """A real clip in place of a generated one."""
 
     frames: NDArray[np.uint8]
-    seconds: float = 0.0
+    seconds: float = float("nan")
 
 
 @dataclass(frozen=True)

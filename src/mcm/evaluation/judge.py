@@ -12,19 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.data.fluent.captions import prompt
 from mcm.data.fluent.scene import Combination
 from mcm.errors import UserError
 from mcm.evaluation.background import BackgroundRate
+from mcm.evaluation.black import NearBlackRate
 from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.coherence import WarpingError
 from mcm.evaluation.concept import ConceptRate
 from mcm.evaluation.embedded import PROTOCOL, Generator, Request, requests
-from mcm.evaluation.metric import MeanMetric, Result, Score
+from mcm.evaluation.flow import FlowObserver
+from mcm.evaluation.metric import MeanMetric, Metric, Observations, Observer, Result
 from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.sharpness import Sharpness
+from mcm.evaluation.speed import SecondsPerClip
 from mcm.evaluation.watermark import WatermarkRate
 
 OnClip = Callable[[int, int], None]
 """Called with the number of clips done and of all clips."""
+
+Row = dict[str, Any]
+"""One judged clip as a run's file holds it: key, prompt, seed and what each observer saw."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +41,49 @@ class ClipReport:
 
     Attributes:
         results: Value and interval of each metric by its name.
-        seconds: Mean seconds per clip, or 0 when nothing was generated.
     """
 
     results: dict[str, Result]
-    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report JSON-ready."""
         results = {name: asdict(result) for name, result in self.results.items()}
-        return {"protocol": PROTOCOL, "results": results, "seconds": self.seconds}
+        return {"protocol": PROTOCOL, "results": results}
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<12}{result}" for name, result in self.results.items())
+        return "\n".join(f"{name:<15}{result}" for name, result in self.results.items())
 
 
-def default_metrics() -> list[MeanMetric]:
-    """Return fresh judges: motion, concept, background, watermark, sharpness."""
-    return [MotionFidelity(), ConceptRate(), BackgroundRate(), WatermarkRate(), Sharpness()]
+def default_metrics() -> list[Metric]:
+    """Return fresh judges of single runs: all that need no other run to compare with."""
+    return [
+        MotionFidelity(),
+        ConceptRate(),
+        BackgroundRate(),
+        WatermarkRate(),
+        Sharpness(),
+        NearBlackRate(),
+        WarpingError(),
+        SecondsPerClip(),
+    ]
+
+
+def observers_of(metrics: Sequence[Metric]) -> list[Observer]:
+    """Return what must see a clip so that the metrics can be computed, each once."""
+    shared: dict[str, Callable[[], Observer]] = {FlowObserver.name: FlowObserver}
+    found: dict[str, Observer] = {}
+    for metric in metrics:
+        if isinstance(metric, MeanMetric) and metric.observer == metric.name:
+            found[metric.name] = metric
+        elif metric.observer not in found:
+            found[metric.observer] = shared[metric.observer]()
+    return list(found.values())
 
 
 def judge_clips(
     clips: Iterable[NDArray[np.uint8]],
     combinations: Sequence[Combination],
-    metrics: Sequence[MeanMetric] | None = None,
+    metrics: Sequence[Metric] | None = None,
 ) -> ClipReport:
     """Judge clips held in memory.
 
@@ -66,11 +93,12 @@ def judge_clips(
         metrics: The judges; all by default.
     """
     metrics = default_metrics() if metrics is None else metrics
-    for number, (frames, combination) in enumerate(zip(clips, combinations, strict=True)):
-        clip = EvaluationClip(f"{number:05}", frames, combination)
-        for metric in metrics:
-            metric.update([clip])
-    return ClipReport({metric.name: metric.compute() for metric in metrics})
+    observers = observers_of(metrics)
+    rows = []
+    for number, (frames, named) in enumerate(zip(clips, combinations, strict=True)):
+        clip = EvaluationClip(f"{number:05}", frames, prompt(named), named)
+        rows.append(_row(clip, number, observers))
+    return summarise(rows, metrics)
 
 
 def evaluate_model(
@@ -78,7 +106,7 @@ def evaluate_model(
     steps: int,
     path: Path,
     count: int | None = None,
-    metrics: Sequence[MeanMetric] | None = None,
+    metrics: Sequence[Metric] | None = None,
     on_clip: OnClip | None = None,
 ) -> ClipReport:
     """Generate and judge the clips of the protocol one by one; a broken run goes on.
@@ -95,56 +123,63 @@ def evaluate_model(
         UserError: The file holds another model's clips, or other steps.
     """
     metrics = default_metrics() if metrics is None else metrics
-    asked = requests(count)
+    observers, asked = observers_of(metrics), requests(count)
     done = _resume(path, {"protocol": PROTOCOL, "model": model.name, "steps": steps})
     for number, request in enumerate(asked, 1):
         if request.key not in done:
-            done[request.key] = _judge_request(model, steps, request, metrics)
+            done[request.key] = _observe(model, steps, request, observers)
             _append(path, done[request.key])
         if on_clip:
             on_clip(number, len(asked))
     return summarise([done[request.key] for request in asked], metrics)
 
 
-def summarise(rows: Sequence[dict[str, Any]], metrics: Sequence[MeanMetric]) -> ClipReport:
+def summarise(
+    rows: Sequence[Row], metrics: Sequence[Metric], reference: Sequence[Row] = ()
+) -> ClipReport:
     """Return the report of judged clips as :func:`evaluate_model` writes them.
 
+    Args:
+        rows: The clips of the run.
+        metrics: What to compute.
+        reference: The clips of the run that comparing metrics compare with.
+
     Raises:
-        UserError: A clip was judged without one of the metrics.
+        UserError: A clip was judged without an observer that a metric needs.
     """
-    for metric in metrics:
-        missing = [row["key"] for row in rows if metric.name not in row["scores"]]
-        if missing:
-            raise UserError(
-                f"clip {missing[0]} has no score of {metric.name!r}; judge it again in a new file"
+    return ClipReport(
+        {
+            metric.name: metric.compute(
+                observations(rows, metric.observer), observations(reference, metric.observer)
             )
-        metric.merge({row["key"]: _number(row["scores"][metric.name]["value"]) for row in rows})
-    seconds = float(np.mean([row["seconds"] for row in rows])) if rows else 0.0
-    return ClipReport({metric.name: metric.compute() for metric in metrics}, seconds)
+            for metric in metrics
+        }
+    )
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def observations(rows: Sequence[Row], observer: str) -> Observations:
+    """Return what one observer saw, by the key of the clip.
+
+    Raises:
+        UserError: It did not see one of the clips.
+    """
+    missing = [row["key"] for row in rows if observer not in row["seen"]]
+    if missing:
+        raise UserError(f"clip {missing[0]}: {observer!r} has not seen it; judge it in a new file")
+    return {row["key"]: row["seen"][observer] for row in rows}
 
 
-def _judge_request(
-    model: Generator, steps: int, request: Request, metrics: Sequence[MeanMetric]
-) -> dict[str, Any]:
-    generated = model.generate(request.prompt, steps=steps, seed=request.seed)
-    clip = EvaluationClip(request.key, generated.frames, request.combination)
-    return {
-        "key": request.key,
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "seconds": round(generated.seconds, 4),
-        "scores": {metric.name: _score_row(metric.score(clip)) for metric in metrics},
-    }
+def _observe(model: Generator, steps: int, request: Request, observers: Sequence[Observer]) -> Row:
+    made = model.generate(request.prompt, steps=steps, seed=request.seed)
+    clip = EvaluationClip(
+        request.key, made.frames, request.prompt, request.combination, made.seconds
+    )
+    return _row(clip, request.seed, observers)
 
 
-def _score_row(score: Score) -> dict[str, Any]:
-    """Return a score JSON-ready; a value that is not finite is null."""
-    value = round(score.value, 6) if np.isfinite(score.value) else None
-    return {"value": value, **({"seen": score.seen} if score.seen else {})}
+def _row(clip: EvaluationClip, seed: int, observers: Sequence[Observer]) -> Row:
+    seen = {observer.name: observer.observe(clip) for observer in observers}
+    return {"key": clip.key, "prompt": clip.prompt, "seed": seed, "seen": seen}
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

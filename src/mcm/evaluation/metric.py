@@ -1,18 +1,27 @@
-"""What every metric can do: take clips, hand out its state, merge, and give an interval."""
+"""What every metric is: an observer sees clips one by one, a metric makes a number of what it saw.
+
+An observation is JSON-ready, so a run is a file of observations by clip key: parts that ran
+anywhere merge as dictionaries do, and a clip seen twice counts once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 
-State = dict[str, Any]
-"""JSON-ready state of a metric, by clip key; merging the same clip twice counts it once."""
+Observation = dict[str, Any]
+"""What an observer saw in one clip: numbers, words, packed arrays; JSON-ready."""
+
+Observations = Mapping[str, Observation]
+"""Observations of one observer by the key of the clip."""
 
 _RESAMPLES = 2000
 
@@ -37,60 +46,100 @@ class Result:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.count})"
 
 
+NOTHING = Result(float("nan"), float("nan"), float("nan"), 0)
+
+
 @dataclass(frozen=True)
 class Score:
-    """What a metric says of one clip: a number, and in words what was seen."""
+    """What is said of one clip: a number, and in words what was seen."""
 
     value: float
     seen: str = ""
 
 
-class Metric(Protocol):
-    """One measure of a set of clips; accumulates, so that parts may run anywhere."""
+class Observer(Protocol):
+    """Sees one clip at a time; several metrics may use what one observer saw."""
+
+    @property
+    def name(self) -> str:
+        """Unique among observers."""
+
+    def observe(self, clip: EvaluationClip) -> Observation:
+        """Return what is to be kept of a clip."""
+
+
+class Metric(ABC):
+    """One measure of a set of clips.
+
+    Attributes:
+        name: Unique among metrics.
+        title: As in tables, with unit.
+        better: Which way is better; empty when neither is.
+        observer: Name of the observer that it reads.
+        reference: Name of the run that it compares with, or ``None``.
+    """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    better: ClassVar[Literal["higher", "lower", ""]] = "higher"
+    observer: str
+    reference: ClassVar[str | None] = None
 
-    def update(self, clips: Iterable[EvaluationClip]) -> None:
-        """Judge more clips."""
+    @abstractmethod
+    def compute(self, seen: Observations, reference: Observations | None = None) -> Result:
+        """Return the value with its interval.
 
-    def state(self) -> State:
-        """Return everything accumulated, JSON-ready."""
-
-    def merge(self, state: Mapping[str, Any]) -> None:
-        """Add what another part accumulated."""
-
-    def compute(self) -> Result:
-        """Return the value over all clips with its interval."""
+        Args:
+            seen: Observations of the clips to measure.
+            reference: Those of the run to compare with; only where :attr:`reference` names one.
+        """
 
 
-class MeanMetric:
-    """A metric that is the mean of one number per clip."""
+class MeanMetric(Metric):
+    """The mean of one number per clip; it is its own observer unless it says otherwise."""
 
-    name: ClassVar[str]
-
-    def __init__(self) -> None:
-        self.scores: dict[str, float] = {}
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in vars(cls) and "observer" not in vars(cls):
+            cls.observer = cls.name
 
     def score(self, clip: EvaluationClip) -> Score:
         """Judge one clip."""
-        raise TypeError(f"{type(self).__name__} does not say how a clip is scored")
+        raise TypeError(f"{type(self).__name__} reads what {self.observer!r} saw")
 
-    def update(self, clips: Iterable[EvaluationClip]) -> None:
-        """Judge more clips."""
-        for clip in clips:
-            self.scores[clip.key] = self.score(clip).value
+    def observe(self, clip: EvaluationClip) -> Observation:
+        """Return the score JSON-ready; a value that is not finite is null."""
+        score = self.score(clip)
+        value = round(score.value, 6) if np.isfinite(score.value) else None
+        return {"value": value, **({"seen": score.seen} if score.seen else {})}
 
-    def state(self) -> State:
-        """Return the score of every clip by its key."""
-        return dict(self.scores)
+    def value(self, seen: Observation, reference: Observation | None = None) -> float:
+        """Return the number of one clip; not finite where there is none."""
+        number = seen["value"]
+        return float("nan") if number is None else float(number)
 
-    def merge(self, state: Mapping[str, Any]) -> None:
-        """Add the scores that another part accumulated."""
-        self.scores.update({key: float(value) for key, value in state.items()})
+    def compute(self, seen: Observations, reference: Observations | None = None) -> Result:
+        """Return the mean over the clips, or over those that the reference has as well."""
+        if self.reference is None:
+            values = [self.value(seen[key]) for key in sorted(seen)]
+        else:
+            others = needed(self, reference)
+            shared = sorted(set(seen) & set(others))
+            values = [self.value(seen[key], others[key]) for key in shared]
+        return bootstrap_mean(np.array(values, dtype=np.float64))
 
-    def compute(self) -> Result:
-        """Return the mean over all clips with its interval."""
-        return bootstrap_mean(np.array([self.scores[key] for key in sorted(self.scores)]))
+
+def needed(metric: Metric, reference: Observations | None) -> Observations:
+    """Return the reference's observations.
+
+    Raises:
+        UserError: There are none.
+    """
+    if not reference:
+        raise UserError(
+            f"metric {metric.name!r}: compares with run {metric.reference!r}, which has no clips"
+        )
+    return reference
 
 
 def bootstrap_mean(value_n: NDArray[np.float64], seed: int = 0) -> Result:
@@ -101,7 +150,7 @@ def bootstrap_mean(value_n: NDArray[np.float64], seed: int = 0) -> Result:
     """
     value_n = value_n[np.isfinite(value_n)]
     if not len(value_n):
-        return Result(float("nan"), float("nan"), float("nan"), 0)
+        return NOTHING
     rng = np.random.default_rng(seed)
     index = rng.integers(len(value_n), size=(_RESAMPLES, len(value_n)))
     low, high = np.quantile(value_n[index].mean(axis=1), (0.025, 0.975))

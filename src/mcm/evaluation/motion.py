@@ -95,8 +95,9 @@ class MotionFidelity(MeanMetric):
     """Share of clips in which the motion that the prompt names happens."""
 
     name = "motion"
+    title = "motion fidelity"
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return 1 when the motion happens; ``seen`` is the motion that the tracker names."""
         seen = named_motion(track(clip.frames_thwc))
-        return Score(float(seen == clip.combination.motion), seen)
+        return Score(float(seen == clip.named.motion), seen)

@@ -43,6 +43,7 @@ class Sharpness(MeanMetric):
     """Mean sharpness of the objects; clips without an object do not count."""
 
     name = "sharpness"
+    title = "sharpness"
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return the sharpness of a clip."""

@@ -95,6 +95,8 @@ class WatermarkRate(MeanMetric):
     """Share of clips that bear the stock watermark."""
 
     name = "watermark"
+    title = "watermark rate"
+    better = "lower"
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return 1 when the score is above the threshold; ``seen`` is the graded score."""
