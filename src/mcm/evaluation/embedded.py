@@ -12,6 +12,7 @@ from mcm.data.fluent import render
 from mcm.data.fluent.captions import prompt
 from mcm.data.fluent.scene import Combination, combinations
 from mcm.data.fluent.world import World
+from mcm.evaluation.clips import EvaluationClip
 
 PROTOCOL = "fluent-1"
 """Name of the protocol; results of different protocols do not compare."""
@@ -111,3 +112,24 @@ class RealClips:
         return RealClip(
             np.stack([np.asarray(frame) for frame in world.clip(seed, "evaluation").frames])
         )
+
+    def clip(self, request: Request) -> EvaluationClip:
+        """Return the real clip that a request asks for."""
+        frames = self.generate(request.prompt, seed=request.seed).frames
+        return EvaluationClip(request.key, frames, request.prompt, request.combination)
+
+
+@dataclass(frozen=True)
+class RealStills:
+    """Stills of the evaluation split, each a clip of one frame: what students' frames should be.
+
+    Attributes:
+        domain: ``image`` or ``flat``.
+    """
+
+    domain: Literal["image", "flat"]
+
+    def clip(self, request: Request) -> EvaluationClip:
+        """Return evaluation still ``seed``; it does not show what the prompt names."""
+        still = World().still(request.seed, self.domain, "evaluation")
+        return EvaluationClip(request.key, np.asarray(still.image)[None], still.caption)

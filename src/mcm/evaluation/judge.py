@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,25 +12,20 @@ from numpy.typing import NDArray
 
 from mcm.data.fluent.captions import prompt
 from mcm.data.fluent.scene import Combination
-from mcm.errors import UserError
 from mcm.evaluation.background import BackgroundRate
 from mcm.evaluation.black import NearBlackRate
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import WarpingError
 from mcm.evaluation.concept import ConceptRate
 from mcm.evaluation.embedded import PROTOCOL, Generator, Request, requests
+from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.flow import FlowObserver
-from mcm.evaluation.metric import MeanMetric, Metric, Observations, Observer, Result
+from mcm.evaluation.metric import MeanMetric, Metric, Observer, Result
 from mcm.evaluation.motion import MotionFidelity
+from mcm.evaluation.runs import OnClip, Row, observations, observe_all, row_of
 from mcm.evaluation.sharpness import Sharpness
 from mcm.evaluation.speed import SecondsPerClip
 from mcm.evaluation.watermark import WatermarkRate
-
-OnClip = Callable[[int, int], None]
-"""Called with the number of clips done and of all clips."""
-
-Row = dict[str, Any]
-"""One judged clip as a run's file holds it: key, prompt, seed and what each observer saw."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,11 @@ def default_metrics() -> list[Metric]:
 
 def observers_of(metrics: Sequence[Metric]) -> list[Observer]:
     """Return what must see a clip so that the metrics can be computed, each once."""
-    shared: dict[str, Callable[[], Observer]] = {FlowObserver.name: FlowObserver}
+    shared: dict[str, Callable[[], Observer]] = {
+        FlowObserver.name: FlowObserver,
+        ClipFeatures.name: ClipFeatures,
+        FrameFeatures.name: FrameFeatures,
+    }
     found: dict[str, Observer] = {}
     for metric in metrics:
         if isinstance(metric, MeanMetric) and metric.observer == metric.name:
@@ -97,7 +94,7 @@ def judge_clips(
     rows = []
     for number, (frames, named) in enumerate(zip(clips, combinations, strict=True)):
         clip = EvaluationClip(f"{number:05}", frames, prompt(named), named)
-        rows.append(_row(clip, number, observers))
+        rows.append(row_of(clip, number, observers))
     return summarise(rows, metrics)
 
 
@@ -123,15 +120,15 @@ def evaluate_model(
         UserError: The file holds another model's clips, or other steps.
     """
     metrics = default_metrics() if metrics is None else metrics
-    observers, asked = observers_of(metrics), requests(count)
-    done = _resume(path, {"protocol": PROTOCOL, "model": model.name, "steps": steps})
-    for number, request in enumerate(asked, 1):
-        if request.key not in done:
-            done[request.key] = _observe(model, steps, request, observers)
-            _append(path, done[request.key])
-        if on_clip:
-            on_clip(number, len(asked))
-    return summarise([done[request.key] for request in asked], metrics)
+    header = {"protocol": PROTOCOL, "model": model.name, "steps": steps}
+
+    def make(request: Request) -> EvaluationClip:
+        made = model.generate(request.prompt, steps=steps, seed=request.seed)
+        named = request.combination
+        return EvaluationClip(request.key, made.frames, request.prompt, named, made.seconds)
+
+    rows = observe_all(make, requests(count), observers_of(metrics), path, header, on_clip)
+    return summarise(rows, metrics)
 
 
 def summarise(
@@ -155,53 +152,3 @@ def summarise(
             for metric in metrics
         }
     )
-
-
-def observations(rows: Sequence[Row], observer: str) -> Observations:
-    """Return what one observer saw, by the key of the clip.
-
-    Raises:
-        UserError: It did not see one of the clips.
-    """
-    missing = [row["key"] for row in rows if observer not in row["seen"]]
-    if missing:
-        raise UserError(f"clip {missing[0]}: {observer!r} has not seen it; judge it in a new file")
-    return {row["key"]: row["seen"][observer] for row in rows}
-
-
-def _observe(model: Generator, steps: int, request: Request, observers: Sequence[Observer]) -> Row:
-    made = model.generate(request.prompt, steps=steps, seed=request.seed)
-    clip = EvaluationClip(
-        request.key, made.frames, request.prompt, request.combination, made.seconds
-    )
-    return _row(clip, request.seed, observers)
-
-
-def _row(clip: EvaluationClip, seed: int, observers: Sequence[Observer]) -> Row:
-    seen = {observer.name: observer.observe(clip) for observer in observers}
-    return {"key": clip.key, "prompt": clip.prompt, "seed": seed, "seen": seen}
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _resume(path: Path, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the judged clips of a file by key; begins the file, or drops a torn last line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if not whole:
-        path.write_text(json.dumps(run) + "\n", encoding="utf-8")
-        return {}
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    first, *rows = [json.loads(line) for line in whole.splitlines()]
-    if first != run:
-        raise UserError(
-            f"{path}: holds clips of {first}, expected {run}; give another file or remove it"
-        )
-    return {row["key"]: row for row in rows}

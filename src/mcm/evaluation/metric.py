@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +79,11 @@ class Metric(ABC):
         reference: Name of the run that it compares with, or ``None``.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    better: ClassVar[Literal["higher", "lower", ""]] = "higher"
+    name: str
+    title: str
+    better: Literal["higher", "lower", ""] = "higher"
     observer: str
-    reference: ClassVar[str | None] = None
+    reference: str | None = None
 
     @abstractmethod
     def compute(self, seen: Observations, reference: Observations | None = None) -> Result:

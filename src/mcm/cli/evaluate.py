@@ -1,0 +1,42 @@
+"""`mcm evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        help="Students, teachers, baselines: NAME or folder, then if wanted "
+        ":sampler=…,guidance=…,label=… and @STEPS, as fluent:sampler=unipc@4,8.",
+        metavar="MODEL...",
+    ),
+]
+
+
+@app.command()
+def evaluate(
+    models: Models,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; continued if there.")],
+    steps: Annotated[str, typer.Option(help="Steps of models that name none.")] = "1,2,4,8",
+    teacher: Annotated[
+        str | None, typer.Option(help="Its 50 steps are the measure of motion; empty for none.")
+    ] = "fluent",
+    count: Annotated[
+        int | None, typer.Option(help="Clips of a run.  [default: the whole protocol]", min=2)
+    ] = None,
+    real: Annotated[int, typer.Option(help="Real clips and stills to compare with.", min=2)] = 2252,
+    shown: Annotated[int, typer.Option(help="Prompts whose clips the page shows.", min=0)] = 8,
+    part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
+    parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
+) -> None:
+    """Compare models at few steps on one protocol; run again to continue."""
+    from mcm.evaluation.evaluate import evaluate_models
+
+    for path in evaluate_models(models, output, steps, teacher, count, real, shown, (part, parts)):
+        typer.echo(path)

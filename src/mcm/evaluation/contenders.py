@@ -1,0 +1,133 @@
+"""Who takes part in an evaluation: a model, how it is sampled, at which numbers of steps."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mcm.errors import UserError, nearest
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.embedded import Request
+from mcm.sampling.catalog import find_model
+from mcm.sampling.options import check_steps
+from mcm.sampling.pipeline import VideoModel, load
+
+_OPTIONS = ("guidance", "label", "sampler")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model sampled one way.
+
+    Attributes:
+        model: Embedded name or folder.
+        label: Its name in tables.
+        steps: Numbers of network steps to evaluate.
+        guidance: Guidance scale; the model's own by default.
+        sampler: Name of the sampler; the model's own by default.
+    """
+
+    model: str
+    label: str
+    steps: tuple[int, ...]
+    guidance: float | None = None
+    sampler: str | None = None
+
+    @cached_property
+    def video_model(self) -> VideoModel:
+        """The model, loaded when first used."""
+        return load(self.model)
+
+    def header(self, steps: int, protocol: str) -> dict[str, Any]:
+        """Return what identifies a run: protocol, weights and settings."""
+        return {
+            "protocol": protocol,
+            "model": self.label,
+            "weights": weights_digest(self.model),
+            "steps": steps,
+            "guidance": self.guidance,
+            "sampler": self.sampler,
+        }
+
+    def make(self, request: Request, steps: int) -> EvaluationClip:
+        """Generate the clip of a request."""
+        made = self.video_model.generate(
+            request.prompt,
+            steps=steps,
+            seed=request.seed,
+            guidance=self.guidance,
+            sampler=self.sampler,
+        )
+        return EvaluationClip(
+            request.key, made.frames, request.prompt, request.combination, made.seconds
+        )
+
+
+def parse_contender(text: str, default_steps: Sequence[int]) -> Contender:
+    """Read ``MODEL[:option=value,…][@steps,…]``, as ``fluent:sampler=unipc,guidance=5@4,8``.
+
+    Args:
+        text: What the user wrote. Options are ``guidance``, ``sampler`` and ``label``.
+        default_steps: Steps when the text names none.
+
+    Raises:
+        UserError: The model is not there, an option is unknown or a value does not fit.
+    """
+    body, _, steps = text.partition("@")
+    model, _, rest = body.partition(":")
+    find_model(model)
+    options = dict(_option(part, text) for part in rest.split(",") if part)
+    own_label = " ".join([Path(model).name, *rest.split(",")]).strip()
+    return Contender(
+        model,
+        options.get("label", own_label),
+        parse_steps(steps, text) if steps else tuple(default_steps),
+        _number(options["guidance"], text) if "guidance" in options else None,
+        options.get("sampler"),
+    )
+
+
+def parse_steps(text: str, where: str = "steps") -> tuple[int, ...]:
+    """Read numbers of steps such as ``1,2,4,8``.
+
+    Raises:
+        UserError: One is not a whole number from 1 to 50.
+    """
+    words = [word.strip() for word in text.split(",")]
+    wrong = [word for word in words if not word.isdigit()]
+    if wrong:
+        raise UserError(f"{where}: got {wrong[0]!r} for steps, expected numbers such as 1,2,4,8")
+    return tuple(dict.fromkeys(check_steps(int(word), where) for word in words))
+
+
+def weights_digest(model: str) -> str:
+    """Return a digest of all files that make a model, so that runs of other weights differ."""
+    files = find_model(model)
+    folders = [files.teacher] + ([files.student.folder] if files.student else [])
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".safetensors", ".json", ".txt") and path.is_file():
+                digest.update(path.relative_to(folder).as_posix().encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _option(part: str, where: str) -> tuple[str, str]:
+    name, equals, value = part.partition("=")
+    if name not in _OPTIONS or not equals or not value:
+        guess = nearest(name, _OPTIONS)
+        hint = f"; did you mean {guess}?" if guess and guess != name else ""
+        raise UserError(f"{where}: got {part!r}, expected one of {', '.join(_OPTIONS)}=value{hint}")
+    return name, value
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{where}: guidance: got {text!r}, expected a number") from None

@@ -1,0 +1,79 @@
+"""The work of `mcm evaluate`: check what was asked, run it with progress, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mcm.errors import UserError
+from mcm.evaluation.contenders import Contender, parse_contender, parse_steps
+from mcm.evaluation.embedded import combination_count, requests
+from mcm.evaluation.gallery import Gallery
+from mcm.evaluation.report import write_report
+from mcm.evaluation.runs import OnClip
+from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite, all_metrics
+from mcm.progress import Bar, progress
+
+
+def evaluate_models(
+    models: Sequence[str],
+    output: Path,
+    steps: str = "1,2,4,8",
+    teacher: str | None = "fluent",
+    count: int | None = None,
+    real: int = 2252,
+    shown: int = 8,
+    part: tuple[int, int] = (0, 1),
+) -> list[Path]:
+    """Evaluate models, or this process's part of it, and write the report when all is there.
+
+    Args:
+        models: As :func:`mcm.evaluation.contenders.parse_contender` reads them.
+        output: Folder of the evaluation; what it holds is not done again.
+        steps: Numbers of steps of models that name none, as ``1,2,4,8``.
+        teacher: Model whose clips at 50 steps are the measure of motion; ``None`` for none.
+        count: Clips of a run; by default one for each evaluation combination.
+        real: Real clips, and stills of each domain, to compare with.
+        shown: Prompts whose clips the page shows.
+        part: Which part of the work, and of how many.
+
+    Returns:
+        The files of the report; none while other parts are missing.
+
+    Raises:
+        UserError: A model, its options, its steps or the part cannot be, or the folder holds
+            runs of other weights.
+    """
+    number, of = part
+    if number >= of:
+        raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
+    contenders = [parse_contender(text, parse_steps(steps)) for text in models]
+    _check_labels(contenders)
+    master = parse_contender(teacher, (TEACHER_STEPS,)) if teacher else None
+    wanted = combination_count() if count is None else count
+    suite = Suite(output, tuple(contenders), wanted, master, real)
+    gallery = Gallery(output, tuple(request.key for request in requests(shown)))
+    with ExitStack() as stack:
+        suite.run(Part(number, of), lambda name: _bar_of(name, stack), gallery)
+    return write_report(output, suite.table(), all_metrics(), gallery) if suite.complete() else []
+
+
+def _check_labels(contenders: Sequence[Contender]) -> None:
+    labels = [contender.label for contender in contenders]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise UserError(f"models: two are called {twice!r}; give one of them :label=another")
+
+
+def _bar_of(name: str, stack: ExitStack) -> OnClip:
+    """Return what shows the progress of one run; the bar of the run before is closed."""
+    stack.close()
+    bars: list[Bar] = []
+
+    def on_clip(done: int, of: int) -> None:
+        if not bars:
+            bars.append(stack.enter_context(progress(name, of)))
+        bars[0].advance()
+
+    return on_clip

@@ -1,0 +1,129 @@
+"""What Fréchet distances, alignment and diversity read: features of frames and of clips.
+
+Their networks saw real material only and share no weights with any critic.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mcm.errors import UserError
+from mcm.evaluation.arrays import pack
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.feature_nets import CLIP_SIDE, FRAME_SIDE, WORDS, ClipNet, FrameNet
+from mcm.evaluation.metric import Observation
+
+JUDGES = Path(__file__).parents[1] / "weights" / "judges"
+_FRAMES_SEEN = 4
+
+
+class Vocabulary:
+    """Words of captions as numbers; 1 stands for any other word.
+
+    Args:
+        words: The known words.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self._numbers = {word: number for number, word in enumerate(words, 2)}
+
+    @classmethod
+    def of(cls, captions: list[str]) -> Vocabulary:
+        """Return the vocabulary of captions."""
+        return cls(sorted({word for caption in captions for word in split_words(caption)}))
+
+    def __len__(self) -> int:
+        return len(self.words) + 2
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Return the first 24 words of captions as numbers, (n, 24), 0 after the last."""
+        tokens_nl = torch.zeros(len(captions), WORDS, dtype=torch.long)
+        for row, caption in enumerate(captions):
+            numbers = [self._numbers.get(word, 1) for word in split_words(caption)][:WORDS]
+            tokens_nl[row, : len(numbers)] = torch.tensor(numbers, dtype=torch.long)
+        return tokens_nl
+
+
+def split_words(caption: str) -> list[str]:
+    """Return the words of a caption in lower case."""
+    return re.findall(r"[a-z0-9']+", caption.lower())
+
+
+def to_side(frames_thwc: NDArray[np.uint8], side: int) -> Tensor:
+    """Return frames of any size as (t, 3, side, side) in [-1, 1], averaged over areas."""
+    x_tchw = torch.from_numpy(frames_thwc.copy()).permute(0, 3, 1, 2).float()
+    return nn.functional.interpolate(x_tchw, (side, side), mode="area") / 127.5 - 1
+
+
+class FrameFeatures:
+    """Observes the features of four frames of a clip, evenly spaced; of a still, its own."""
+
+    name = "frame_features"
+
+    @torch.inference_mode()
+    def observe(self, clip: EvaluationClip) -> Observation:
+        """Return ``features`` (k, 128)."""
+        count = min(_FRAMES_SEEN, len(clip.frames_thwc))
+        chosen = np.linspace(0, len(clip.frames_thwc) - 1, count).round().astype(int)
+        features = frame_net()(to_side(clip.frames_thwc[chosen], FRAME_SIDE))
+        return {"features": pack(features.numpy())}
+
+
+class ClipFeatures:
+    """Observes the features of a clip and how well they fit the prompt."""
+
+    name = "clip_features"
+
+    @torch.inference_mode()
+    def observe(self, clip: EvaluationClip) -> Observation:
+        """Return ``features`` (1, 128) and ``alignment``, a cosine."""
+        network, vocabulary = clip_net()
+        features = network(to_side(clip.frames_thwc, CLIP_SIDE)[None])
+        cosine = float(network.alignment(features, vocabulary.tokens([clip.prompt]))[0, 0])
+        return {"features": pack(features.numpy()), "alignment": round(cosine, 6)}
+
+
+@lru_cache(maxsize=1)
+def frame_net(weights: Path = JUDGES / "frames.safetensors") -> FrameNet:
+    """Load the frame network, once.
+
+    Raises:
+        UserError: The file is missing.
+    """
+    network = FrameNet()
+    _load(network, weights)
+    return network
+
+
+@lru_cache(maxsize=1)
+def clip_net(weights: Path = JUDGES / "clips.safetensors") -> tuple[ClipNet, Vocabulary]:
+    """Load the clip network and its vocabulary, once.
+
+    Raises:
+        UserError: A file is missing.
+    """
+    facts = weights.with_suffix(".json")
+    if not facts.is_file():
+        raise UserError(f"vocabulary of the clip judge {facts}: file not found")
+    vocabulary = Vocabulary(json.loads(facts.read_text(encoding="utf-8"))["words"])
+    network = ClipNet(len(vocabulary))
+    _load(network, weights)
+    return network, vocabulary
+
+
+def _load(network: nn.Module, weights: Path) -> None:
+    if not weights.is_file():
+        raise UserError(f"weights of a judge {weights}: file not found")
+    state = {name: value.float() for name, value in load_file(weights).items()}
+    network.load_state_dict(state, strict=False)
+    network.eval()

@@ -1,0 +1,96 @@
+"""Fréchet distances between sets of features: FVD of clips, FID of frames.
+
+Heusel et al., *GANs Trained by a Two Time-Scale Update Rule*, 2017 (arXiv 1706.08500), and
+Unterthiner et al., *Towards Accurate Generative Models of Video*, 2018 (arXiv 1812.01717).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.evaluation.arrays import unpack
+from mcm.evaluation.metric import NOTHING, Metric, Observations, Result, needed
+
+Array = NDArray[np.float64]
+
+_RESAMPLES = 200
+
+
+def frechet_distance(x_nd: Array, y_md: Array) -> float:
+    """Return |μ_x − μ_y|² + Tr(Σ_x + Σ_y − 2 (Σ_x Σ_y)^½) of Gaussians fitted to two sets.
+
+    The trace of the root is that of (Σ_x^½ Σ_y Σ_x^½)^½, whose eigenvalues are real, so that no
+    small number need be added to a singular covariance.
+
+    Args:
+        x_nd: Features of one set, at least two rows.
+        y_md: Features of the other.
+    """
+    mean, other = x_nd.mean(0), y_md.mean(0)
+    cov, other_cov = np.cov(x_nd, rowvar=False), np.cov(y_md, rowvar=False)
+    root = _root(np.atleast_2d(cov))
+    eigenvalues = np.linalg.eigvalsh(root @ np.atleast_2d(other_cov) @ root)
+    trace = np.trace(np.atleast_2d(cov + other_cov)) - 2 * np.sqrt(eigenvalues.clip(0)).sum()
+    return float(((mean - other) ** 2).sum() + trace)
+
+
+def _root(cov_dd: Array) -> Array:
+    values, vectors = np.linalg.eigh(cov_dd)
+    return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T, dtype=np.float64)
+
+
+def bootstrap_frechet(x_nkd: Array, y_mkd: Array, seed: int = 0) -> Result:
+    """Return the distance with a 95 % interval over resampled clips of the first set.
+
+    Resampling repeats clips, which adds to every distance; the interval is moved back by the
+    mean of that.
+
+    Args:
+        x_nkd: k features for each of n clips; all frames of a clip are drawn together.
+        y_mkd: Those of the reference, which stays as it is.
+        seed: Seed of the resampling.
+    """
+    dim = x_nkd.shape[-1]
+    y_md = y_mkd.reshape(-1, dim)
+    value = frechet_distance(x_nkd.reshape(-1, dim), y_md)
+    drawn = np.array([frechet_distance(x.reshape(-1, dim), y_md) for x in _resampled(x_nkd, seed)])
+    low, high = np.quantile(drawn - (drawn.mean() - value), (0.025, 0.975))
+    return Result(value, max(float(low), 0.0), float(high), len(x_nkd))
+
+
+def _resampled(x_nkd: Array, seed: int) -> Iterator[Array]:
+    rng = np.random.default_rng(seed)
+    for _ in range(_RESAMPLES):
+        yield x_nkd[rng.integers(len(x_nkd), size=len(x_nkd))]
+
+
+class FrechetDistance(Metric):
+    """Distance of a run's features from those of a run of real ones.
+
+    Args:
+        name: Unique among metrics.
+        title: As in tables.
+        observer: What gives the features, as ``{"features": packed (k, d)}``.
+        reference: The run of real clips or stills.
+    """
+
+    better = "lower"
+
+    def __init__(self, name: str, title: str, observer: str, reference: str) -> None:
+        self.name, self.title = name, title
+        self.observer, self.reference = observer, reference
+
+    def compute(self, seen: Observations, reference: Observations | None = None) -> Result:
+        """Return the distance; needs two clips at least."""
+        others = needed(self, reference)
+        if len(seen) < 2:
+            return NOTHING
+        return bootstrap_frechet(features(seen), features(others))
+
+
+def features(seen: Observations) -> Array:
+    """Return the features of clips in the order of their keys, (n, k, d)."""
+    return np.stack([unpack(seen[key]["features"]) for key in sorted(seen)])

@@ -1,0 +1,44 @@
+"""Clips to look at: the same prompts and seeds by every contender, beside the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcm.data.fluent.scene import FPS
+from mcm.evaluation.clips import EvaluationClip
+from mcm.media import save_video
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Writes the clips of a few requests under ``folder/clips/KEY/RUN.webp``.
+
+    Attributes:
+        folder: Of the evaluation.
+        keys: Requests whose clips are kept.
+    """
+
+    folder: Path
+    keys: tuple[str, ...]
+
+    def show(self, run: str, clip: EvaluationClip) -> None:
+        """Write the clip if it is of a kept request."""
+        if clip.key not in self.keys:
+            return
+        folder = self.folder / "clips" / clip.key
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "prompt.json").write_text(json.dumps(clip.prompt) + "\n", encoding="utf-8")
+        save_video(clip.frames_thwc, folder / f"{run}.webp", fps=FPS, overwrite=True)
+
+    def shown(self) -> dict[str, tuple[str, dict[str, Path]]]:
+        """Return by key the prompt, and the clip of each run relative to the folder."""
+        found = {}
+        for key in self.keys:
+            folder = self.folder / "clips" / key
+            if (folder / "prompt.json").is_file():
+                prompt = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
+                files = sorted(folder.glob("*.webp"))
+                found[key] = (prompt, {f.stem: f.relative_to(self.folder) for f in files})
+        return found

@@ -1,0 +1,151 @@
+"""The web page of an evaluation: curves over steps, tables, clips side by side; one file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from mcm.evaluation.metric import Metric, Result
+from mcm.evaluation.suite import TableRow
+
+Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
+
+_COLOURS = ("#3366cc", "#dc3912", "#ff9900", "#109618", "#990099", "#0099c6", "#dd4477", "#66aa00")
+_WIDTH, _HEIGHT, _PAD = 300, 190, 38
+_STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1180px;padding:0 1rem;
+color:#222;background:#fff}
+table{border-collapse:collapse;margin:1rem 0;font-size:13px}
+th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+.wide{overflow-x:auto}
+.curves{display:flex;flex-wrap:wrap;gap:1rem}
+figure{margin:0}figcaption{font-size:13px;text-align:center}
+.clips{display:flex;flex-wrap:wrap;gap:.6rem;margin:.4rem 0 1.4rem}
+.clips img{width:128px;height:128px;display:block}
+.key span{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 1em;vertical-align:-.1em}
+small{color:#666}
+"""
+
+
+def page(rows: Sequence[TableRow], metrics: Sequence[Metric], shown: Shown) -> str:
+    """Return the page as HTML that needs nothing but the clips beside it."""
+    labels = list(dict.fromkeys(row.label for row in rows))
+    colours = {label: _COLOURS[n % len(_COLOURS)] for n, label in enumerate(labels)}
+    key = "".join(
+        f'<span style="background:{colours[label]}"></span>{escape(label)}' for label in labels
+    )
+    curves = "".join(_figure(metric, rows, colours) for metric in metrics)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>Evaluation</title><style>{_STYLE}</style></head><body><h1>Evaluation</h1>"
+        f'<h2>Over steps</h2><p class="key">{key}</p><div class="curves">{curves}</div>'
+        f"<h2>Values</h2><p><small>With 95 % bootstrap intervals.</small></p>"
+        f"{_table(rows, metrics)}<h2>Clips</h2>{_clips(shown)}</body></html>\n"
+    )
+
+
+def _table(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
+    heads = "".join(f"<th>{escape(metric.title)}</th>" for metric in metrics)
+    body = "".join(
+        f"<tr><td>{escape(row.label)}</td><td>{row.steps}</td>"
+        + "".join(f"<td>{_cell(row.results[metric.name])}</td>" for metric in metrics)
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><tr><th>model</th><th>steps</th>{heads}</tr>{body}</table></div>'
+    )
+
+
+def _cell(result: Result) -> str:
+    if not result.count:
+        return "–"
+    return f"{result.value:.3g}<br><small>{result.low:.3g} – {result.high:.3g}</small>"
+
+
+def _clips(shown: Shown) -> str:
+    parts = []
+    for prompt, files in shown.values():
+        figures = "".join(
+            f'<figure><img src="{escape(path.as_posix())}" alt="{escape(f"{prompt}, {run}")}">'
+            f"<figcaption>{escape(run)}</figcaption></figure>"
+            for run, path in files.items()
+        )
+        parts.append(f'<p>{escape(prompt)}</p><div class="clips">{figures}</div>')
+    return "".join(parts)
+
+
+def _figure(metric: Metric, rows: Sequence[TableRow], colours: Mapping[str, str]) -> str:
+    results = {(row.label, row.steps): row.results[metric.name] for row in rows}
+    points = {key: result for key, result in results.items() if result.count}
+    if not points:
+        return ""
+    drawn = "".join(
+        _curve([(s, r) for (name, s), r in sorted(points.items()) if name == label], points, colour)
+        for label, colour in colours.items()
+    )
+    return (
+        f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'aria-label="{escape(metric.title)} over steps">{_axes(points)}{drawn}</svg>'
+        f"<figcaption>{escape(metric.title)}</figcaption></figure>"
+    )
+
+
+def _curve(
+    series: Sequence[tuple[int, Result]],
+    points: Mapping[tuple[str, int], Result],
+    colour: str,
+) -> str:
+    if not series:
+        return ""
+    places = [(_x(steps, points), _y(result.value, points)) for steps, result in series]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    bars = "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(result.low, points):.1f}" '
+        f'y2="{_y(result.high, points):.1f}" stroke="{colour}" stroke-width="1.5"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
+        for (x, y), (_, result) in zip(places, series, strict=True)
+    )
+    return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>{bars}'
+
+
+def _axes(points: Mapping[tuple[str, int], Result]) -> str:
+    low, high = _range(points)
+    ticks = "".join(
+        f'<text x="{_x(steps, points):.1f}" y="{_HEIGHT - _PAD + 16}" font-size="11" '
+        f'text-anchor="middle">{steps}</text>'
+        for steps in sorted({steps for _, steps in points})
+    )
+    bounds = "".join(
+        f'<text x="{_PAD - 5}" y="{_y(value, points) + 4:.1f}" font-size="11" '
+        f'text-anchor="end">{value:.3g}</text>'
+        for value in (low, high)
+    )
+    frame = (
+        f'<path d="M{_PAD} 8V{_HEIGHT - _PAD}H{_WIDTH - 8}" fill="none" stroke="#999"/>'
+        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 4}" font-size="11" text-anchor="middle">steps</text>'
+    )
+    return frame + ticks + bounds
+
+
+def _range(points: Mapping[tuple[str, int], Result]) -> tuple[float, float]:
+    low = min(result.low for result in points.values())
+    high = max(result.high for result in points.values())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _x(steps: int, points: Mapping[tuple[str, int], Result]) -> float:
+    """Place steps on a logarithmic axis."""
+    all_steps = [math.log2(max(steps, 1)) for _, steps in points]
+    span = max(max(all_steps) - min(all_steps), 1e-9)
+    share = (math.log2(max(steps, 1)) - min(all_steps)) / span
+    return _PAD + 12 + share * (_WIDTH - _PAD - 32)
+
+
+def _y(value: float, points: Mapping[tuple[str, int], Result]) -> float:
+    low, high = _range(points)
+    return _HEIGHT - _PAD - 6 - (value - low) / (high - low) * (_HEIGHT - _PAD - 22)

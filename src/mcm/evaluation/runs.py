@@ -1,0 +1,119 @@
+"""Runs: what observers saw of a model's clips, one JSONL file that can be broken off and continued.
+
+The first line says whose clips they are; each other line is one clip. Parts of a run that ran
+apart lie in files of their own and are read together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcm.errors import UserError
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.embedded import Request
+from mcm.evaluation.metric import Observations, Observer
+
+Row = dict[str, Any]
+"""One clip: key, prompt, seed, and under ``seen`` what each observer saw."""
+
+Make = Callable[[Request], EvaluationClip]
+"""Generates the clip of a request."""
+
+OnClip = Callable[[int, int], None]
+"""Called with the number of clips done and of all clips."""
+
+
+def observe_all(
+    make: Make,
+    requests: Sequence[Request],
+    observers: Sequence[Observer],
+    path: Path,
+    header: dict[str, Any],
+    on_clip: OnClip | None = None,
+) -> list[Row]:
+    """Generate and observe clips one by one, or go on where a broken run stood.
+
+    Args:
+        make: Gives the clip of a request.
+        requests: What to make.
+        observers: What is to see each clip.
+        path: JSONL file of the run.
+        header: Whose clips these are; a file with another header is refused.
+        on_clip: Called after each clip.
+
+    Returns:
+        The rows in the order of the requests.
+
+    Raises:
+        UserError: The file holds other clips.
+    """
+    done = _resume(path, header)
+    for number, request in enumerate(requests, 1):
+        if request.key not in done:
+            done[request.key] = row_of(make(request), request.seed, observers)
+            _append(path, done[request.key])
+        if on_clip:
+            on_clip(number, len(requests))
+    return [done[request.key] for request in requests]
+
+
+def row_of(clip: EvaluationClip, seed: int, observers: Sequence[Observer]) -> Row:
+    """Return what the observers saw of a clip."""
+    seen = {observer.name: observer.observe(clip) for observer in observers}
+    return {"key": clip.key, "prompt": clip.prompt, "seed": seed, "seen": seen}
+
+
+def read_rows(paths: Iterable[Path]) -> list[Row]:
+    """Return the clips of a run's files together, in the order of their keys."""
+    rows: dict[str, Row] = {}
+    for path in paths:
+        _, found = _read(path)
+        rows |= found
+    return [rows[key] for key in sorted(rows)]
+
+
+def observations(rows: Sequence[Row], observer: str) -> Observations:
+    """Return what one observer saw, by the key of the clip.
+
+    Raises:
+        UserError: It did not see one of the clips.
+    """
+    missing = [row["key"] for row in rows if observer not in row["seen"]]
+    if missing:
+        raise UserError(f"clip {missing[0]}: {observer!r} has not seen it; judge it in a new file")
+    return {row["key"]: row["seen"][observer] for row in rows}
+
+
+def _append(path: Path, row: Row) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _resume(path: Path, header: dict[str, Any]) -> dict[str, Row]:
+    """Return the clips of a file by key; begins the file, or drops a torn last line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if not whole:
+        path.write_text(json.dumps(header) + "\n", encoding="utf-8")
+        return {}
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    found, rows = _read(path)
+    if found != header:
+        raise UserError(
+            f"{path}: holds clips of {found}, expected {header}; give another file or remove it"
+        )
+    return rows
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Row]]:
+    text = path.read_text(encoding="utf-8")
+    header, *rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return header, {row["key"]: row for row in rows}

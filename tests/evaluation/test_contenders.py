@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcm.errors import UserError
+from mcm.evaluation.contenders import parse_contender, parse_steps, weights_digest
+
+
+@pytest.fixture(autouse=True)
+def _models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `fluent` be a folder in the working one."""
+    monkeypatch.chdir(tmp_path)
+    Path("fluent").mkdir()
+    Path("fluent/model_index.json").write_text("{}")
+    Path("fluent/unet.safetensors").write_bytes(b"a")
+
+
+def test_a_name_alone_takes_the_default_steps() -> None:
+    contender = parse_contender("./fluent", (1, 2))
+    assert (contender.model, contender.label, contender.steps) == ("./fluent", "fluent", (1, 2))
+    assert contender.guidance is None
+
+
+def test_options_and_steps() -> None:
+    contender = parse_contender("./fluent:sampler=unipc,guidance=5@4,8", (1,))
+    assert contender.label == "fluent sampler=unipc guidance=5"
+    assert (contender.sampler, contender.guidance, contender.steps) == ("unipc", 5.0, (4, 8))
+    assert parse_contender("./fluent:label=UniPC,sampler=unipc", (1,)).label == "UniPC"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("./fluent:samplr=ddim", "did you mean sampler"),
+        ("./fluent:guidance=much", "expected a number"),
+        ("./fluent@4,five", "'five'"),
+        ("./fluent@0", "expected 1 to 50"),
+        ("nothing", "no embedded model or folder"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_contender(text, (1,))
+
+
+def test_steps_are_kept_once() -> None:
+    assert parse_steps("4, 8,4") == (4, 8)
+
+
+def test_a_digest_changes_with_the_weights() -> None:
+    before = weights_digest("./fluent")
+    assert weights_digest("./fluent") == before
+    Path("fluent/unet.safetensors").write_bytes(b"b")
+    assert weights_digest("./fluent") != before
