@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Compare models at few steps on one protocol.",
     "data": "Prepare training data: cache latents, build the embedded world.",
     "teacher": "Train the embedded teacher, part by part.",
+    "judges": "Train the networks that judge clips, on real material.",
     "info": "Show versions, processors and memory.",
     "version": "Show the version of mcm.",
 }

@@ -35,7 +35,10 @@ def evaluate(
     part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
     parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
 ) -> None:
-    """Compare models at few steps on one protocol; run again to continue."""
+    """Compare models at few steps on one protocol.
+
+    Run it again to continue where it was broken off.
+    """
     from mcm.evaluation.evaluate import evaluate_models
 
     for path in evaluate_models(models, output, steps, teacher, count, real, shown, (part, parts)):

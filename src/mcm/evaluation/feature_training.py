@@ -18,7 +18,7 @@ from mcm.evaluation.concept_training import calibrate
 from mcm.evaluation.corruption import PLAYBACKS, played, spoilt
 from mcm.evaluation.feature_data import UNKNOWN, Material, clip_material, frame_material
 from mcm.evaluation.feature_nets import ClipNet, FrameNet
-from mcm.evaluation.features import JUDGES, Vocabulary
+from mcm.evaluation.features import Vocabulary
 from mcm.teacher.corpus import generator_of
 from mcm.teacher.loop import LoopConfig, train
 
@@ -31,7 +31,7 @@ _CALIBRATION_BATCHES = 30
 
 def train_frame_net(
     folder: Path,
-    weights: Path = JUDGES / "frames.safetensors",
+    weights: Path,
     config: LoopConfig = FRAME_CONFIG,
     count: int = 4000,
     minutes: float | None = None,
@@ -61,7 +61,7 @@ def train_frame_net(
 
 def train_clip_net(
     folder: Path,
-    weights: Path = JUDGES / "clips.safetensors",
+    weights: Path,
     config: LoopConfig = CLIP_CONFIG,
     count: int = 4000,
     minutes: float | None = None,
