@@ -15,7 +15,7 @@ from mcm.cli.failures import EXTRAS
 from mcm.recipe import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PINS = dict(
     line.split("==") for line in (ROOT / "requirements.lock").read_text().split() if "==" in line
 )
@@ -27,8 +27,9 @@ def canonical(name: str) -> str:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_resolves(recipe: Path) -> None:
-    assert resolve(recipe).trainer.output == f"outputs/{recipe.stem}"
+def test_every_recipe_writes_where_its_name_says(recipe: Path) -> None:
+    name = recipe.relative_to(ROOT / "recipes").with_suffix("").as_posix()
+    assert resolve(recipe).trainer.output == f"outputs/{name}"
 
 
 def test_shipped_recipes_are_found() -> None:

@@ -22,7 +22,7 @@ from mcm.errors import UserError
 from mcm.recipe import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PROMPTS = ["a fox moving left on a blue background", "a star going up"]
 SMALL = [
     "student.rank=2",
@@ -114,10 +114,11 @@ def test_every_recipe_runs(world: Path, tmp_path: Path, recipe: Path, capsys) ->
         "log.csv",
         "student/mcm.json",
         "student/pytorch_lora_weights.safetensors",
-        "auxiliary/head.safetensors",
-        "auxiliary/critic.safetensors",
         "checkpoints/step-00000002/weights.safetensors",
     } <= made
+    learns = resolved.motion.representation == "learn"
+    assert ("auxiliary/head.safetensors" in made) == learns
+    assert ("auxiliary/critic.safetensors" in made) == (resolved.critic.weight > 0)
     assert resolve(tmp_path / "out" / "recipe.yaml") == resolved
 
 
@@ -128,7 +129,7 @@ def test_validation_and_tensorboard_of_a_run(world: Path, tmp_path: Path) -> Non
         "trainer.validation.teacher_steps=2",
         "trainer.tracker=tensorboard",
     )
-    distill(resolve(RECIPES[0].parent / "fluent-smoke.yaml", overrides(world, tmp_path, 1, *more)))
+    distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 1, *more)))
     assert (tmp_path / "validation" / "step-00000001.png").is_file()
     assert list(tmp_path.rglob("events*"))
 
