@@ -141,3 +141,24 @@ def assemble(
     from mcm.teacher.assemble import assemble as write
 
     typer.echo(write(vae, text, unet, output, guidance))
+
+
+@app.command()
+def adapt(
+    images: Annotated[Path, typer.Argument(help="Image shards, or a folder with captions.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapted teacher.")],
+    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    steps: Steps = 1500,
+    lr: Rate = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images in a batch.", min=1)] = 32,
+    minutes: Minutes = None,
+    compiled: Compiled = False,
+) -> None:
+    """Train the image layers on stills: the first of two stages, to compare with."""
+    from mcm.sampling.catalog import find_model
+    from mcm.teacher.adaptation import adapt_to_images
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.999)
+    folder = find_model(teacher).teacher
+    adapt_to_images(folder, images, output, config, batch_size, minutes, compiled)
