@@ -251,6 +251,10 @@ class TrainerSection(Section):
     """Steps between measurements of the student's x0 error on held-out clips; null: never."""
     probe_clips: Count = 8
     """Clips held out for it, at most a tenth of all."""
+    proxy_every: Count | None = None
+    """Steps between small evaluations on the embedded world; the best student is kept."""
+    proxy_clips: Annotated[int, Field(ge=2)] = 48
+    """Clips of such an evaluation, made in 4 steps."""
     log_every: Count = 10
     """Steps between log lines."""
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"

@@ -1,6 +1,7 @@
 """Whole runs on a tiny AnimateDiff: every recipe, kills, signals, several processes."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -132,6 +133,26 @@ def test_validation_and_tensorboard_of_a_run(world: Path, tmp_path: Path) -> Non
     distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 1, *more)))
     assert (tmp_path / "validation" / "step-00000001.png").is_file()
     assert list(tmp_path.rglob("events*"))
+
+
+def test_the_proxy_keeps_the_best_student(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcm.distillation import watchers
+    from mcm.evaluation import features
+    from mcm.evaluation.feature_nets import ClipNet, FrameNet
+
+    words = features.Vocabulary(["fox"])
+    networks = FrameNet().eval(), ClipNet(len(words)).eval()
+    monkeypatch.setattr(features, "frame_net", lambda: networks[0])
+    monkeypatch.setattr(features, "clip_net", lambda: (networks[1], words))
+    monkeypatch.setattr(watchers, "REAL", 3)
+    more = ("trainer.proxy_every=1", "trainer.proxy_clips=2")
+    distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 2, *more)))
+    facts = json.loads((tmp_path / "best" / "proxy.json").read_text())
+    assert facts["step"] in (1, 2)
+    assert set(facts) == {"step", "fvd", "fid", "motion", "score"}
+    assert (tmp_path / "best" / "pytorch_lora_weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])

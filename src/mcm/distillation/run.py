@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
-from mcm.backbones.adapters import load_adapter, save_adapter
+from mcm.backbones.adapters import load_adapter
 from mcm.backbones.animatediff import AnimateDiff
-from mcm.backbones.base import Condition
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
 from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype
 from mcm.distillation import checkpoints
-from mcm.distillation.callbacks import Callback
-from mcm.distillation.display import Display
 from mcm.distillation.feed import Feed
 from mcm.distillation.interrupts import EXIT_CODE
-from mcm.distillation.logs import Recorder, open_logs
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
-from mcm.distillation.probe import Probe, X0Error
+from mcm.distillation.student import write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
-from mcm.distillation.validation import ClipMaker, Request, Validation, requests
 from mcm.distillation.variant import Variant
+from mcm.distillation.watchers import Watchers
 from mcm.errors import UserError
-from mcm.recipe import FILE_NAME, dump, save
-from mcm.sampling.catalog import StudentCard, embedded_models, find_model
+from mcm.recipe import FILE_NAME, save
+from mcm.sampling.catalog import find_model
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
@@ -65,7 +57,7 @@ def distill(recipe: Recipe) -> Path:
     feed = Feed.open(recipe, accelerator.num_processes, accelerator.process_index)
     feed.videos.check_backbone(backbone)
     _check_clips(feed, backbone)
-    wanted = _validation_requests(recipe, backbone, accelerator.device)
+    watchers = Watchers.prepare(recipe, backbone, accelerator.device)
     backbone.free_encoders()
     empty = feed.videos.unconditional().to(accelerator.device)
     objective = MotionConsistency(backbone, empty, Variant.of(recipe)).to(accelerator.device)
@@ -75,7 +67,7 @@ def distill(recipe: Recipe) -> Path:
     if accelerator.is_main_process:
         save(recipe, output)
         checkpoints.remove_partial(output / checkpoints.FOLDER)
-    callbacks = _callbacks(trainer, recipe, wanted) if accelerator.is_main_process else []
+    callbacks = watchers.callbacks(trainer) if accelerator.is_main_process else []
     outcome = trainer.run(callbacks)
     return _finish(outcome, trainer, recipe)
 
@@ -164,37 +156,6 @@ def _check_clips(feed: Feed, backbone: AnimateDiff) -> None:
         )
 
 
-def _validation_requests(
-    recipe: Recipe, backbone: AnimateDiff, device: torch.device
-) -> list[Request]:
-    section = recipe.trainer.validation
-    if not section.prompts or recipe.trainer.validate_every is None:
-        return []
-    conditions: Condition = backbone.encode_prompt(section.prompts).to(device)
-    return requests(section.prompts, section.seeds, conditions)
-
-
-def _callbacks(trainer: Trainer, recipe: Recipe, wanted: list[Request]) -> list[Callback]:
-    section, objective = recipe.trainer, trainer.objective
-    backbone, device = objective.backbone, trainer.accelerator.device
-    output, done = Path(section.output), trainer.step
-    log = open_logs(section.tracker, output, done, recipe.model_dump(mode="json"))
-    callbacks: list[Callback] = [Display(section.steps, done, section.log_every, device)]
-    held = trainer.feed.held(section.probe_clips).to(device)
-    points = recipe.consistency.grid_points
-    if section.probe_every is not None:
-        error = X0Error.on(backbone, held, points)
-        callbacks.append(Probe(error.of, STUDENT, log, section.probe_every, done > 0))
-    if wanted and section.validate_every is not None:
-        shape = held.latents_bcthw.shape
-        maker = ClipMaker(
-            backbone, objective.empty, (shape[1], shape[2], shape[3], shape[4]), recipe, device
-        )
-        every, folder = section.validate_every, output / "validation"
-        callbacks.append(Validation(maker, wanted, STUDENT, folder, log, every))
-    return [*callbacks, Recorder(log, section.log_every)]
-
-
 def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
     """Write the student, unless interrupted, and say where everything is."""
     output = Path(recipe.trainer.output)
@@ -205,39 +166,11 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         raise SystemExit(EXIT_CODE)
     if trainer.accelerator.is_main_process:
         write_student(trainer.objective, recipe, folder, outcome.step)
-        _write_auxiliary(trainer.objective.weights(), output / AUXILIARY_FOLDER)
+        write_auxiliary(trainer.objective.weights(), output / AUXILIARY_FOLDER)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")
     _say(trainer, f"head and critic: {output / AUXILIARY_FOLDER}; checkpoints: {trainer.folder}")
     return folder
-
-
-def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
-    """Write the student's weights and the card that sampling reads."""
-    backbone = objective.backbone
-    assert isinstance(backbone, AnimateDiff)
-    teacher = recipe.model.teacher
-    base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
-    consistency = recipe.consistency
-    card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
-    notes = {"training_steps": step, "base_fingerprint": fingerprint(backbone.variants.base)}
-    save_adapter(backbone, STUDENT, folder, asdict(card) | notes)
-    (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
-    return folder
-
-
-def _write_auxiliary(weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write head and critic, which no sampling needs, as files of their own."""
-    for role in ("head", "critic"):
-        prefix = f"{role}."
-        mine = {
-            name.removeprefix(prefix): value.cpu().contiguous()
-            for name, value in weights.items()
-            if name.startswith(prefix)
-        }
-        if mine:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(mine, folder / f"{role}.safetensors")
 
 
 def _say(trainer: Trainer, text: str) -> None:
