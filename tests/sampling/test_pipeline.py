@@ -89,6 +89,7 @@ def test_size_frames_and_metadata() -> None:
         "height": 16,
         "width": 24,
         "negative_prompt": "",
+        "stochasticity": 1.0,
     }
     assert set(clip.timings) == {"text", "network", "decode"}
     assert clip.seconds == sum(clip.timings.values()) > 0

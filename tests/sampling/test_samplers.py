@@ -7,6 +7,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_tcd import TCDScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from tests.sampling.fake import PLAIN, SHAPE, ZERO_SNR, FakeBackbone
 from torch import Tensor
@@ -15,7 +16,7 @@ from mcm.backbones.base import Condition
 from mcm.diffusion import FlowSchedule, Schedule
 from mcm.errors import UserError
 from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.samplers import SAMPLERS, Plan, find_sampler, trailing_timesteps
+from mcm.sampling.samplers import SAMPLERS, Plan, find_sampler, renoise, trailing_timesteps
 
 SEEDS = [7, 8]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
@@ -40,16 +41,19 @@ def ours(name: str, backbone: Any, **fields: Any) -> Tensor:
     return SAMPLERS[name](denoise, Noise.from_seeds(SEEDS), plan)
 
 
-def stock(scheduler: Any, backbone: FakeBackbone, steps: int, **options: Any) -> Tensor:
+def stock(
+    scheduler: Any, backbone: FakeBackbone, steps: int, eta: float | None = None, **options: Any
+) -> Tensor:
     """Run a diffusers scheduler as a stock pipeline does, with one generator per sample."""
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     scheduler.set_timesteps(steps, **options)
     x = torch.cat([torch.randn(1, *SHAPE, generator=g) for g in generators])
     x = x * scheduler.init_noise_sigma
-    is_lcm = isinstance(scheduler, LCMScheduler)
+    takes_noise = isinstance(scheduler, LCMScheduler | TCDScheduler)
     for t in scheduler.timesteps:
         output = backbone.raw(x, t.expand(len(x)), condition_of(backbone))
-        extra = {"generator": generators} if is_lcm else {}
+        extra: dict[str, Any] = {"generator": generators} if takes_noise else {}
+        extra |= {} if eta is None else {"eta": eta}
         x = scheduler.step(output, t, x, return_dict=False, **extra)[0]
     return x
 
@@ -67,6 +71,45 @@ def test_consistency_is_stock_lcm(
     assert torch.allclose(
         ours("consistency", backbone, steps=steps, original_steps=original), theirs, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(("schedule", "prediction", "config"), CASES, ids=["plain", "zero-snr"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.8])
+def test_stochasticity_is_that_of_stock_tcd(
+    schedule: Schedule, prediction: Any, config: dict[str, Any], gamma: float
+) -> None:
+    """Every input of the network is the same; boundary scalings are set to 0 and 1.
+
+    (The stock scheduler stops at timestep 0, not at clean data, so results differ a little.)
+    """
+
+    class Recording(FakeBackbone):
+        def raw(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+            inputs.append(x_bcthw.clone())
+            return super().raw(x_bcthw, t_b, condition)
+
+    inputs: list[Tensor] = []
+    backbone = Recording(schedule, prediction)
+    scheduler = TCDScheduler(**config, original_inference_steps=50, clip_sample=False)
+    stock(scheduler, backbone, 4, eta=gamma)
+    fields = {"steps": 4, "original_steps": 50, "timestep_scaling": 1e6}
+    ours("consistency", backbone, stochasticity=gamma, **fields)
+    assert len(inputs) == 8
+    for theirs, mine in zip(inputs[:4], inputs[4:], strict=True):
+        assert torch.allclose(mine, theirs, atol=2e-3)
+
+
+def test_stochasticity_between_noise_levels_keeps_the_variance() -> None:
+    """Signal and noise of unit variance give a sample of the level's own, however mixed."""
+    noise = torch.randn(3, 40_000, generator=torch.Generator().manual_seed(0))
+    for schedule, t in (
+        (ZERO_SNR, torch.tensor(500)),
+        (FlowSchedule(shift=3.0), torch.tensor(600.0)),
+    ):
+        alpha, sigma = schedule.alpha_sigma(t)
+        for gamma in (0.0, 0.5, 1.0):
+            x = renoise(schedule, noise[0], noise[1], noise[2], t, gamma)
+            assert x.var() == pytest.approx(float(alpha**2 + sigma**2), rel=0.03)
 
 
 def test_timestep_scaling_reaches_the_boundary() -> None:

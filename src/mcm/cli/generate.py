@@ -45,6 +45,12 @@ PromptsFile = Annotated[
 NegativePrompt = Annotated[
     str, typer.Option(help="What guidance steers away from.", show_default=False)
 ]
+Stochasticity = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of fresh noise between a student's steps, 0 to 1.  [default: the model's own]"
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -65,6 +71,7 @@ def generate(
     frames: Frames = None,
     size: Size = None,
     negative_prompt: NegativePrompt = "",
+    stochasticity: Stochasticity = None,
     batch_size: BatchSize = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -88,6 +95,7 @@ def generate(
         frames=frames,
         size=size,
         negative_prompt=negative_prompt,
+        stochasticity=stochasticity,
         batch_size=batch_size,
         device=device,
         dtype=dtype,

@@ -16,7 +16,7 @@ from mcm.sampling.catalog import find_model
 from mcm.sampling.options import check_steps
 from mcm.sampling.pipeline import VideoModel, load
 
-_OPTIONS = ("guidance", "label", "sampler")
+_OPTIONS = ("guidance", "label", "sampler", "stochasticity")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Contender:
         steps: Numbers of network steps to evaluate.
         guidance: Guidance scale; the model's own by default.
         sampler: Name of the sampler; the model's own by default.
+        stochasticity: γ of the consistency sampler; the model's own by default.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Contender:
     steps: tuple[int, ...]
     guidance: float | None = None
     sampler: str | None = None
+    stochasticity: float | None = None
 
     @cached_property
     def video_model(self) -> VideoModel:
@@ -51,6 +53,7 @@ class Contender:
             "steps": steps,
             "guidance": self.guidance,
             "sampler": self.sampler,
+            "stochasticity": self.stochasticity,
         }
 
     def make(self, request: Request, steps: int) -> EvaluationClip:
@@ -61,6 +64,7 @@ class Contender:
             seed=request.seed,
             guidance=self.guidance,
             sampler=self.sampler,
+            stochasticity=self.stochasticity,
         )
         return EvaluationClip(
             request.key, made.frames, request.prompt, request.combination, made.seconds
@@ -71,7 +75,8 @@ def parse_contender(text: str, default_steps: Sequence[int]) -> Contender:
     """Read ``MODEL[:option=value,…][@steps,…]``, as ``fluent:sampler=unipc,guidance=5@4,8``.
 
     Args:
-        text: What the user wrote. Options are ``guidance``, ``sampler`` and ``label``.
+        text: What the user wrote. Options are ``guidance``, ``label``, ``sampler`` and
+            ``stochasticity``.
         default_steps: Steps when the text names none.
 
     Raises:
@@ -86,8 +91,9 @@ def parse_contender(text: str, default_steps: Sequence[int]) -> Contender:
         model,
         options.get("label", own_label),
         parse_steps(steps, text) if steps else tuple(default_steps),
-        _number(options["guidance"], text) if "guidance" in options else None,
+        _number(options, "guidance", text),
         options.get("sampler"),
+        _number(options, "stochasticity", text),
     )
 
 
@@ -126,8 +132,8 @@ def _option(part: str, where: str) -> tuple[str, str]:
     return name, value
 
 
-def _number(text: str, where: str) -> float:
+def _number(options: dict[str, str], name: str, where: str) -> float | None:
     try:
-        return float(text)
+        return float(options[name]) if name in options else None
     except ValueError:
-        raise UserError(f"{where}: guidance: got {text!r}, expected a number") from None
+        raise UserError(f"{where}: {name}: got {options[name]!r}, expected a number") from None

@@ -28,12 +28,14 @@ class StudentCard:
         original_steps: Solver grid points of its training.
         timestep_scaling: k of its c_skip and c_out.
         steps: Steps to take when the user does not say.
+        stochasticity: γ of its sampler when the user does not say.
     """
 
     base: str
     original_steps: int
     timestep_scaling: float
     steps: int = STUDENT_STEPS
+    stochasticity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def _student(folder: Path) -> Student:
             original_steps=int(notes["original_steps"]),
             timestep_scaling=float(notes["timestep_scaling"]),
             steps=int(notes.get("steps", STUDENT_STEPS)),
+            stochasticity=float(notes.get("stochasticity", 1.0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

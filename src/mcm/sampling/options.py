@@ -28,6 +28,7 @@ class Defaults:
         original_steps: Solver grid points that a student was trained on.
         timestep_scaling: k of a student's c_skip and c_out.
         max_frames: Longest clip that its network can make, or ``None``.
+        stochasticity: γ of the consistency sampler.
     """
 
     sampler: str
@@ -36,6 +37,7 @@ class Defaults:
     original_steps: int = 50
     timestep_scaling: float = 4.0
     max_frames: int | None = None
+    stochasticity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Settings:
     height: int
     width: int
     negative_prompt: str
+    stochasticity: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-ready values."""
@@ -65,6 +68,7 @@ def resolve(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     negative_prompt: str = "",
+    stochasticity: float | None = None,
 ) -> Settings:
     """Fill in the model's own values and check the user's.
 
@@ -77,6 +81,8 @@ def resolve(
         frames: Frames of the clip.
         size: (height, width) in pixels.
         negative_prompt: What guidance steers away from.
+        stochasticity: γ of the consistency sampler, 0 (none of the noise between steps is fresh)
+            to 1 (all of it).
 
     Raises:
         UserError: A value is out of its range; the message names the nearest valid ones.
@@ -93,6 +99,9 @@ def resolve(
         height=height,
         width=width,
         negative_prompt=negative_prompt,
+        stochasticity=_check_stochasticity(
+            defaults.stochasticity if stochasticity is None else stochasticity
+        ),
     )
 
 
@@ -157,3 +166,12 @@ def _check_guidance(guidance: float) -> float:
     if not 1 <= guidance < float("inf"):
         raise UserError(f"guidance: got {guidance}, expected 1 (none) or more, such as 7.5")
     return float(guidance)
+
+
+def _check_stochasticity(stochasticity: float) -> float:
+    if not 0 <= stochasticity <= 1:
+        raise UserError(
+            f"stochasticity: got {stochasticity}, expected 0 (keep the noise between steps) to 1 "
+            "(all fresh)"
+        )
+    return float(stochasticity)

@@ -61,6 +61,7 @@ class VideoModel:
         frames: int | None = None,
         size: tuple[int, int] | None = None,
         negative_prompt: str = "",
+        stochasticity: float | None = None,
         on_step: OnStep | None = None,
     ) -> Clip:
         """Generate one clip; what is not given is the model's own.
@@ -74,6 +75,7 @@ class VideoModel:
             frames: Frames of the clip.
             size: (height, width) in pixels.
             negative_prompt: What guidance steers away from.
+            stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
             on_step: As in :meth:`generate_batch`.
 
         Raises:
@@ -89,6 +91,7 @@ class VideoModel:
             "frames": frames,
             "size": size,
             "negative_prompt": negative_prompt,
+            "stochasticity": stochasticity,
         }
         return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
 
@@ -110,7 +113,8 @@ class VideoModel:
             on_step: Called after each network step with its number from 1, the number of
                 steps, and the clean latents as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
-                none), ``sampler``, ``frames``, ``size`` (height, width), ``negative_prompt``.
+                none), ``sampler``, ``frames``, ``size`` (height, width), ``negative_prompt``,
+                ``stochasticity``.
 
         Raises:
             UserError: A prompt is empty or a value is out of its range.
@@ -152,6 +156,7 @@ class VideoModel:
             timestep_scaling=self.defaults.timestep_scaling,
             device=self.device,
             on_step=on_step,
+            stochasticity=settings.stochasticity,
         )
 
     def _decode(self, latents_bcthw: Tensor) -> NDArray[np.uint8]:
@@ -233,6 +238,7 @@ def _defaults(student: Student | None, backbone: Backbone) -> Defaults:
         original_steps=student.card.original_steps,
         timestep_scaling=student.card.timestep_scaling,
         max_frames=most,
+        stochasticity=student.card.stochasticity,
     )
 
 

@@ -37,6 +37,7 @@ class GenerateRequest:
         frames: Frames of a clip.
         size: ``WIDTHxHEIGHT`` in pixels.
         negative_prompt: What guidance steers away from.
+        stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
         batch_size: Clips generated together.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
@@ -55,6 +56,7 @@ class GenerateRequest:
     frames: int | None = None
     size: str | None = None
     negative_prompt: str = ""
+    stochasticity: float | None = None
     batch_size: int = 1
     device: str = "auto"
     dtype: str = "auto"
@@ -68,6 +70,7 @@ class GenerateRequest:
             "frames": self.frames,
             "size": None if self.size is None else parse_size(self.size),
             "negative_prompt": self.negative_prompt,
+            "stochasticity": self.stochasticity,
         }
 
 

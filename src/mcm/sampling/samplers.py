@@ -5,7 +5,8 @@ on the noisiest timestep and ends at clean latents.
 
 References:
     consistency: multistep sampling, Song et al., 2023 (arXiv 2303.01469), algorithm 1, on the
-    timesteps of LCM (arXiv 2310.04378). Steps of the others: :mod:`mcm.diffusion.solvers`.
+    timesteps of LCM (arXiv 2310.04378), with the stochasticity γ of TCD, Zheng et al., 2024
+    (arXiv 2402.19159), section 4.2. Steps of the others: :mod:`mcm.diffusion.solvers`.
     Trailing timesteps: Lin et al., 2023 (arXiv 2305.08891), table 2.
 """
 
@@ -46,6 +47,8 @@ class Plan:
         timestep_scaling: k of the student's c_skip and c_out (``consistency`` only).
         device: Where to sample.
         on_step: Called after each step, or ``None``.
+        stochasticity: γ in [0, 1]: how much of the noise between steps is fresh (``consistency``
+            only).
     """
 
     shape: tuple[int, int, int, int]
@@ -54,6 +57,7 @@ class Plan:
     timestep_scaling: float = 4.0
     device: torch.device | str = "cpu"
     on_step: OnStep | None = None
+    stochasticity: float = 1.0
 
     def report(self, step: int, x0_bcthw: Tensor) -> None:
         """Tell the caller that step number ``step``, counted from 0, is done."""
@@ -65,7 +69,7 @@ Sampler = Callable[[Denoiser, Noise, Plan], Tensor]
 
 
 def consistency(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
-    """x̂0 = f(x, t_k), then x = α·x̂0 + σ·ε at t_{k+1} with fresh ε; the last x̂0 is the result."""
+    """x̂0 = f(x, t_k), then back to t_{k+1} with γ of the noise fresh; the last x̂0 is the result."""
     schedule = denoise.schedule
     timesteps_n = few_step_timesteps(plan.steps, plan.original_steps, schedule).to(plan.device)
     x_bcthw = noise.draw(plan.shape).to(plan.device)
@@ -75,9 +79,37 @@ def consistency(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
         plan.report(step, x0)
         if step == plan.steps - 1:
             return x0
+        epsilon = convert(x0, x_bcthw, *schedule.alpha_sigma(t), have="x0", want="epsilon")
         fresh = noise.draw(plan.shape).to(plan.device)
-        x_bcthw = schedule.add_noise(x0, fresh, timesteps_n[step + 1])
+        following = timesteps_n[step + 1]
+        x_bcthw = renoise(schedule, x0, epsilon, fresh, following, plan.stochasticity)
     raise AssertionError("a plan has at least one step")
+
+
+def renoise(
+    schedule: Schedule, x0: Tensor, epsilon: Tensor, fresh: Tensor, t: Tensor, stochasticity: float
+) -> Tensor:
+    """x_s = α_s·x̂0 + σ_s·ε̂ at s = (1 − γ)·t, then x_t = r·x_s + √(σ_t² − r²σ_s²)·ε, r = α_t/α_s.
+
+    With γ = 1 all noise is fresh, as in LCM; with γ = 0 none is, as in DDIM.
+
+    Args:
+        schedule: Of the model.
+        x0: The model's clean sample.
+        epsilon: The noise that it sees in its input.
+        fresh: Fresh noise.
+        t: Timestep to go to, ().
+        stochasticity: γ.
+    """
+    if stochasticity == 1:
+        return schedule.add_noise(x0, fresh, t)
+    between = (1 - stochasticity) * t
+    if not isinstance(schedule, FlowSchedule):
+        between = between.floor().long()
+    target, start = schedule.alpha_sigma(t), schedule.alpha_sigma(between)
+    ratio = target.alpha / start.alpha
+    added = (target.sigma**2 - (ratio * start.sigma) ** 2).clamp(min=0).sqrt()
+    return ratio * start.mix(x0, epsilon) + added * fresh
 
 
 def ddim(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
