@@ -136,7 +136,7 @@ def _t5(config: Any, model: Any) -> nn.Module:
 
 def _stirred(network: nn.Module) -> nn.Module:
     """Give the layers that start at zero values of their own."""
-    for name, parameter in network.named_parameters():
+    for parameter in network.parameters():
         if not parameter.any() and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
     return network

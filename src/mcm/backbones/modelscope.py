@@ -5,11 +5,14 @@ Wang et al., *ModelScope Text-to-Video Technical Report*, 2023 (arXiv 2308.06571
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from mcm.backbones.animatediff import check_fit
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
+from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
 from mcm.backbones.folder import Native, PipelineFolder
 from mcm.backbones.latents import FrameCodec
 from mcm.backbones.pipeline import Parts, PipelineBackbone
@@ -42,6 +45,12 @@ class ModelScope(PipelineBackbone):
 
     component = "unet"
     pipeline = "TextToVideoSDPipeline"
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the network's blocks in the backward pass instead of keeping their states."""
+        network: Any = self.variants.base
+        for block in (*network.down_blocks, network.mid_block, *network.up_blocks):
+            checkpoint_module(block, checkpoint_function(self.variants))
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         output: Tensor = self.network(x_bcthw, t_b, condition.tokens_bld).sample

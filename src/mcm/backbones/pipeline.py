@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mcm.backbones.base import BackboneSpec, Condition
+from mcm.backbones.checkpointing import checkpoint_function
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.latents import VideoCodec
 from mcm.backbones.text import TextEncoder
-from mcm.backbones.variants import FullVariants, LoraVariants, Mode, Variants, checkpoint_function
+from mcm.backbones.variants import FullVariants, LoraVariants, Mode, Variants
 from mcm.diffusion import Prediction, Schedule, convert
 
 if TYPE_CHECKING:
