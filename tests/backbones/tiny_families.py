@@ -8,9 +8,17 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLLTXVideo,
     AutoencoderKLWan,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
     DDIMScheduler,
     DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
     TextToVideoSDPipeline,
     UNet3DConditionModel,
     UniPCMultistepScheduler,
@@ -27,7 +35,14 @@ from mcm.backbones.variants import Mode
 
 WIDTH = 16
 NATIVE = {"height": 32, "width": 32, "fps": 8, "guidance": 3.0, "guidance_range": [1.0, 3.0]}
-FRAMES = {"modelscope": 4, "wan": 5, "wan-2.2": 5}
+FRAMES = {
+    "modelscope": 4,
+    "wan": 5,
+    "wan-2.2": 5,
+    "cogvideox": 9,
+    "cogvideox-5b": 9,
+    "ltx": 9,
+}
 FAMILIES = list(FRAMES)
 
 
@@ -37,6 +52,9 @@ def make_tiny(family: str, folder: Path) -> Path:
         "modelscope": _modelscope,
         "wan": _wan,
         "wan-2.2": functools.partial(_wan, experts=True),
+        "cogvideox": _cogvideox,
+        "cogvideox-5b": functools.partial(_cogvideox, rotary=True),
+        "ltx": _ltx,
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -118,6 +136,84 @@ def _wan_transformer() -> nn.Module:
         ffn_dim=32,
         num_layers=2,
         rope_max_seq_len=32,
+    )
+
+
+def _cogvideox(rotary: bool = False) -> DiffusionPipeline:
+    blocks = 3
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=8,
+        text_embed_dim=WIDTH,
+        num_layers=2,
+        sample_width=8,
+        sample_height=8,
+        sample_frames=9,
+        max_text_seq_length=24,
+        use_rotary_positional_embeddings=rotary,
+    )
+    return CogVideoXPipeline(
+        tokenizer=_t5_tokenizer(),
+        text_encoder=_t5(T5Config, T5EncoderModel),
+        vae=AutoencoderKLCogVideoX(
+            down_block_types=("CogVideoXDownBlock3D",) * blocks,
+            up_block_types=("CogVideoXUpBlock3D",) * blocks,
+            block_out_channels=(8,) * blocks,
+            latent_channels=4,
+            layers_per_block=1,
+            norm_num_groups=2,
+            scaling_factor=0.7,
+        ),
+        transformer=transformer,
+        scheduler=CogVideoXDDIMScheduler(
+            snr_shift_scale=1.0 if rotary else 3.0,
+            rescale_betas_zero_snr=True,
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            clip_sample=False,
+        ),
+    )
+
+
+def _ltx() -> DiffusionPipeline:
+    compressed = (True, True, False, False)
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+        spatio_temporal_scaling=compressed,
+        decoder_spatio_temporal_scaling=compressed,
+        patch_size=1,
+        scaling_factor=0.9,
+    )
+    vae.latents_mean.copy_(torch.linspace(-0.3, 0.3, 8))
+    vae.latents_std.copy_(torch.linspace(0.5, 1.5, 8))
+    return LTXPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            base_shift=0.95,
+            max_shift=2.05,
+            base_image_seq_len=1024,
+            max_image_seq_len=4096,
+            shift_terminal=0.1,
+        ),
+        vae=vae,
+        text_encoder=_t5(T5Config, T5EncoderModel),
+        tokenizer=_t5_tokenizer(),
+        transformer=LTXVideoTransformer3DModel(
+            in_channels=8,
+            out_channels=8,
+            num_attention_heads=2,
+            attention_head_dim=12,
+            cross_attention_dim=24,
+            num_layers=2,
+            caption_channels=WIDTH,
+        ),
     )
 
 
