@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.backbones.tiny import make_tiny_animatediff
+from tests.backbones.tiny_families import make_tiny
 
 from mcm.data.cache import cache_images, cache_videos
 from mcm.data.samples import Sample
@@ -25,6 +28,8 @@ from mcm.recipe import resolve
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PROMPTS = ["a fox moving left on a blue background", "a star going up"]
+TEACHERS = {"wan-2.2": "wan-2.2"}
+"""Tiny models of recipes that need another than their family's usual."""
 SMALL = [
     "student.rank=2",
     "student.alpha=2.0",
@@ -33,6 +38,7 @@ SMALL = [
     "critic.width=8",
     "optimizer.warmup_steps=0",
     "trainer.batch_size=2",
+    "trainer.gradient_accumulation=1",
     "trainer.tracker=none",
     "trainer.validation.prompts=[]",
     "trainer.checkpoint_minutes=null",
@@ -56,15 +62,25 @@ class Listed:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny teacher, a cache of clips and a cache of images."""
+def world_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make, once for each name of a tiny model, what :func:`make_world` makes."""
+    return cache(lambda name: make_world(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def world(world_of: Callable[[str], Path]) -> Path:
+    return world_of("animatediff")
+
+
+def make_world(name: str, folder: Path) -> Path:
+    """Write a tiny teacher, a cache of clips and a cache of images, and return the folder."""
     import av
 
     from mcm.backbones.loading import load_backbone
 
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("world")
-    teacher = load_backbone(make_tiny_animatediff(folder / "teacher"), "cpu", "float32")
+    make = make_tiny_animatediff if name == "animatediff" else partial(make_tiny, name)
+    teacher = load_backbone(make(folder / "teacher"), "cpu", "float32")
     draw = np.random.default_rng(0)
     clips, images = [], []
     for number in range(10):
@@ -72,7 +88,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with av.open(str(path), "w") as container:
             stream = container.add_stream("ffv1", rate=8)
             stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv444p"
-            for pixels in draw.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8):
+            for pixels in draw.integers(0, 255, (9, 32, 32, 3), dtype=np.uint8):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
@@ -101,7 +117,9 @@ def digest(student: Path) -> str:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_runs(world: Path, tmp_path: Path, recipe: Path, capsys) -> None:
+def test_every_recipe_runs(world_of, tmp_path: Path, recipe: Path, capsys) -> None:
+    family = resolve(recipe).model.family
+    world = world_of(TEACHERS.get(recipe.stem, "animatediff" if family == "auto" else family))
     resolved = resolve(recipe, overrides(world, tmp_path / "out", 2))
     if resolved.data.images is not None:
         images = f"data.images={world / 'images'}"
@@ -166,6 +184,32 @@ def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str)
     clips = [m.generate("a star going up", 1, seed=1, guidance=1.0) for m in models]
     assert clips[0].settings["sampler"] == "consistency"
     assert not np.array_equal(clips[0].frames, clips[1].frames)
+
+
+@pytest.mark.parametrize("name", ["modelscope", "wan-2.2", "cogvideox", "ltx"])
+def test_a_student_of_every_family_generates(world_of, tmp_path: Path, name: str) -> None:
+    from mcm.sampling.pipeline import load
+
+    smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of(name)
+    more = (
+        "optimizer.lr=0.1",
+        "trainer.validation.prompts=[a star going up]",
+        "trainer.validation.steps=[1]",
+        "trainer.validation.teacher_steps=2",
+    )
+    student = distill(resolve(smoke, overrides(world, tmp_path, 1, *more)))
+    assert (tmp_path / "validation" / "step-00000001.png").is_file()
+    models = [load(place, "cpu", "float32") for place in (student, world / "teacher")]
+    clips = [m.generate("a star going up", 2, seed=1, guidance=1.0) for m in models]
+    spec = models[0].backbone.spec
+    assert clips[0].frames.shape == (spec.frames, spec.height, spec.width, 3)
+    assert not np.array_equal(clips[0].frames, clips[1].frames)
+
+
+def test_a_teacher_of_another_family_is_refused(world: Path, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / "wan-1.3b.yaml"
+    with pytest.raises(UserError, match=r"model.family: got wan, but .* is of family animatediff"):
+        distill(resolve(recipe, overrides(world, tmp_path, 1)))
 
 
 def test_a_student_is_continued(world: Path, tmp_path: Path) -> None:

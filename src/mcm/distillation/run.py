@@ -107,6 +107,7 @@ def prepare_backbone(
     if dtype == "auto" and pick_dtype(dtype, device) == torch.float16:
         dtype = "float32"
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
+    _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
     rank, alpha = recipe.student.rank, recipe.student.alpha
     if recipe.student.init is None:
@@ -116,6 +117,15 @@ def prepare_backbone(
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
     return backbone, backbone_identity
+
+
+def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
+    wanted, found = recipe.model.family, backbone.spec.family
+    if wanted not in ("auto", found):
+        raise UserError(
+            f"model.family: got {wanted}, but {recipe.model.teacher} is of family {found}; set "
+            "model.family=auto or give another teacher"
+        )
 
 
 def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None:
