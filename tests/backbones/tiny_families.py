@@ -152,7 +152,6 @@ def _cogvideox(rotary: bool = False) -> DiffusionPipeline:
         sample_width=8,
         sample_height=8,
         sample_frames=9,
-        max_text_seq_length=24,
         use_rotary_positional_embeddings=rotary,
     )
     return CogVideoXPipeline(

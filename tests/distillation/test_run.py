@@ -277,6 +277,15 @@ def test_killed_and_resumed_the_student_is_bit_identical(world: Path, tmp_path: 
     assert digest(resumed) == digest(whole)
 
 
+def test_two_experts_resume_to_the_same_student(world_of, tmp_path: Path) -> None:
+    smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of("wan-2.2")
+    distill(resolve(smoke, overrides(world, tmp_path / "a", 2)))
+    resumed = distill(resolve(smoke, overrides(world, tmp_path / "a", 4, "trainer.resume=latest")))
+    whole = distill(resolve(smoke, overrides(world, tmp_path / "b", 4)))
+    for name in ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_2.safetensors"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
 @pytest.mark.timeout(900)
 def test_sigterm_saves_and_exits_130(world: Path, tmp_path: Path) -> None:
     process = start(command(world, tmp_path, 10_000))

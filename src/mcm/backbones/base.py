@@ -101,6 +101,16 @@ class BackboneSpec:
     spatial_patch: int = 1
     temporal_patch: int = 1
 
+    @property
+    def size_step(self) -> int:
+        """What height and width in pixels must be multiples of."""
+        return self.spatial_factor * self.spatial_patch
+
+    @property
+    def frame_step(self) -> int:
+        """What the number of frames after the first must be a multiple of."""
+        return self.temporal_factor * self.temporal_patch
+
     def latent_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> tuple[int, int, int, int]:

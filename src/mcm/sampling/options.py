@@ -88,15 +88,13 @@ def resolve(
         UserError: A value is out of its range; the message names the nearest valid ones.
     """
     height, width = (spec.height, spec.width) if size is None else size
-    check_size(height, width, spec.spatial_factor * spec.spatial_patch)
+    check_size(height, width, spec.size_step)
     return Settings(
         sampler=defaults.sampler if sampler is None else sampler,
         steps=check_steps(defaults.steps if steps is None else steps),
         guidance=_check_guidance(defaults.guidance if guidance is None else guidance),
         frames=check_frames(
-            spec.frames if frames is None else frames,
-            spec.temporal_factor * spec.temporal_patch,
-            defaults.max_frames,
+            spec.frames if frames is None else frames, spec.frame_step, defaults.max_frames
         ),
         height=height,
         width=width,
