@@ -110,12 +110,14 @@ def motion(
     unet: Annotated[Path, typer.Option(help="Image UNet, or a video network to go on with.")],
     output: Folder,
     steps: Steps = 6000,
-    lr: Rate = 8e-4,
+    lr: Rate = 4e-4,
     batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
-    frozen: Annotated[bool, typer.Option("--frozen", help="Keep the image layers.")] = False,
+    image_factor: Annotated[
+        float, typer.Option(help="Factor of the image layers' rate; 0 keeps them.", min=0.0)
+    ] = 0.25,
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
-    ] = 4.0,
+    ] = 3.0,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
@@ -126,7 +128,9 @@ def motion(
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
     clips = load_corpus(corpus)
-    train_motion(clips, text, unet, output, config, batch_size, frozen, shift, compiled, minutes)
+    train_motion(
+        clips, text, unet, output, config, batch_size, image_factor, shift, compiled, minutes
+    )
 
 
 @app.command()
