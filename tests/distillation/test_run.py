@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.backbones.tiny import make_tiny_animatediff
 
@@ -62,7 +61,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from mcm.backbones.loading import load_backbone
 
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("world")
     teacher = load_backbone(make_tiny_animatediff(folder / "teacher"), "cpu", "float32")
     draw = np.random.default_rng(0)
