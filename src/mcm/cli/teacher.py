@@ -33,9 +33,6 @@ def autoencoder(
     steps: Steps = 8500,
     lr: Rate = 1.5e-3,
     minutes: Minutes = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="Autoencoder whose encoder to keep; trains a decoder.")
-    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Autoencoder whose fitting layers to begin with.")
     ] = None,
@@ -45,7 +42,23 @@ def autoencoder(
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
-    train_autoencoder(output, config, minutes, encoder, init)
+    train_autoencoder(output, config, minutes, init)
+
+
+@app.command()
+def decoder(
+    vae: Annotated[Path, typer.Option(help="Autoencoder whose encoder to keep.")],
+    output: Folder,
+    steps: Steps = 4000,
+    lr: Rate = 4e-4,
+    minutes: Minutes = None,
+) -> None:
+    """Train a sharper decoder for the latents of an autoencoder."""
+    from mcm.teacher.decoder import train_decoder
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
+    train_decoder(vae, output, config, minutes)
 
 
 @app.command()
