@@ -23,7 +23,7 @@ demo: $(STAMP)
 	@$(BIN)/mcm demo
 
 test: lint
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -170,7 +170,7 @@ def test_file_that_is_no_recipe(recipe_file: Path, text: str, message: str) -> N
 
 
 def test_missing_file_folder_and_binary(tmp_path: Path) -> None:
-    assert "no such recipe" in fault(tmp_path / "absent.yaml")
+    assert "no such file" in fault(tmp_path / "absent.yaml")
     assert "not a recipe" in fault(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(b"\xff\xfe\x00\x81")
     assert "not a recipe" in fault(tmp_path / "clip.mp4")

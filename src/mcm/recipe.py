@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -21,7 +21,9 @@ from pydantic_core import ErrorDetails
 from mcm.errors import UserError
 from mcm.settings import Recipe
 
-__all__ = ["Recipe", "dump", "keys", "resolve", "save"]
+__all__ = ["Recipe", "dump", "keys", "read", "resolve", "save"]
+
+S = TypeVar("S", bound=BaseModel)
 
 FILE_NAME = "recipe.yaml"
 _LEAST_LIKENESS = 0.6
@@ -64,15 +66,21 @@ def resolve(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Reci
     Raises:
         UserError: A file is missing or not YAML, a key is unknown, or a value does not fit.
     """
+    return read(path, Recipe, overrides)
+
+
+def read(path: str | os.PathLike[str], kind: type[S], overrides: Sequence[str] = ()) -> S:
+    """Read a YAML file of sections of any kind; arguments and errors as `resolve`."""
     file = Path(path)
     values = _with_base(file)
     for override in overrides:
         values = _merged(values, _parse_override(override))
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         given = {override.partition("=")[0].strip() for override in overrides}
-        lines = [_describe(detail, values, given, file) for detail in error.errors()]
+        known = list(keys(kind))
+        lines = [_describe(detail, values, given, file, known) for detail in error.errors()]
         raise UserError("\n".join(lines)) from None
 
 
@@ -120,7 +128,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{file}: no such recipe; give the path of a YAML file") from None
+        raise UserError(f"{file}: no such file; give the path of a YAML file") from None
     except (IsADirectoryError, UnicodeDecodeError):
         raise UserError(f"{file}: not a recipe; give the path of a YAML file") from None
     values = _parse(text, str(file))
@@ -161,7 +169,9 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _describe(detail: ErrorDetails, values: Any, overridden: set[str], file: Path) -> str:
+def _describe(
+    detail: ErrorDetails, values: Any, overridden: set[str], file: Path, known: list[str]
+) -> str:
     """Return one line on one fault: where it was given, its path, its value, what was expected."""
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "value_error":
@@ -169,7 +179,7 @@ def _describe(detail: ErrorDetails, values: Any, overridden: set[str], file: Pat
         path = f"{path}.{field}".lstrip(".")
         fault = f"got {_at(values, path)!r}, which {rule}"
     elif detail["type"] == "extra_forbidden":
-        fault = f"unknown key; {_suggestion(path)}"
+        fault = f"unknown key; {_suggestion(path, known)}"
     elif detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
         path = path.rpartition(".")[0]
         fault = f"got {list(detail['input'])}, expected one value more"
@@ -198,15 +208,15 @@ def _at(values: Any, path: str) -> Any:
     return values
 
 
-def _suggestion(path: str) -> str:
+def _suggestion(path: str, known: list[str]) -> str:
     """Name the valid keys nearest to an unknown one, or list the keys of its section."""
-    scores = {key: _likeness(path, key) for key in keys()}
+    scores = {key: _likeness(path, key) for key in known}
     best = max(scores.values())
     if best > 0:
         nearest = " or ".join(key for key, score in scores.items() if score == best)
         return f"the nearest valid key is {nearest}"
     section = path.rpartition(".")[0]
-    inside = [key.rpartition(".") for key in keys()]
+    inside = [key.rpartition(".") for key in known]
     return f"valid keys here: {', '.join(leaf for head, _, leaf in inside if head == section)}"
 
 

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,15 +6,6 @@ from tests.backbones.tiny import FRAMES, load_tiny, make_tiny_animatediff
 from torch import Tensor
 
 from mcm.backbones.animatediff import AnimateDiff
-
-
-@pytest.fixture(autouse=True)
-def _one_seeded_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

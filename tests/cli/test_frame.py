@@ -96,7 +96,7 @@ def test_info_names_versions_and_memory(capsys: pytest.CaptureFixture[str]) -> N
 def test_mistyped_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, "distil")
     assert code == 2
-    assert "Did you mean 'distill'?" in err
+    assert "Did you mean 'distill'" in err
 
 
 def test_unknown_option_exits_2(capsys: pytest.CaptureFixture[str]) -> None:

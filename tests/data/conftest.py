@@ -18,11 +18,6 @@ from mcm.data.samples import Sample, SampleError
 GREY_STEP = 12
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def grey_frames(
     count: int, height: int = 48, width: int = 64, step: int = GREY_STEP
 ) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,6 @@ from mcm.distillation.run import make_accelerator
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.variant import Variant
 from mcm.settings import Recipe
-
-
-@pytest.fixture(autouse=True)
-def _one_seeded_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -64,7 +64,6 @@ def text(tokens_bld: Tensor) -> Condition:
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def released(request: pytest.FixtureRequest) -> Released:
-    torch.set_num_threads(1)
     return Released(request.param)
 
 

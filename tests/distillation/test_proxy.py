@@ -19,7 +19,6 @@ from mcm.evaluation.features import Vocabulary
 
 @pytest.fixture(autouse=True)
 def _random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     frames, words = FrameNet().eval(), Vocabulary(["fox"])
     clips = ClipNet(len(words)).eval()

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.backbones.tiny import make_tiny_animatediff
 from tests.backbones.tiny_families import make_tiny
@@ -78,7 +77,6 @@ def make_world(name: str, folder: Path) -> Path:
 
     from mcm.backbones.loading import load_backbone
 
-    torch.set_num_threads(1)
     make = make_tiny_animatediff if name == "animatediff" else partial(make_tiny, name)
     teacher = load_backbone(make(folder / "teacher"), "cpu", "float32")
     draw = np.random.default_rng(0)

@@ -19,9 +19,10 @@ from mcm.evaluation.evaluate import evaluate_models
 from mcm.evaluation.feature_nets import ClipNet, FrameNet
 from mcm.evaluation.features import Vocabulary
 from mcm.evaluation.gallery import Gallery
+from mcm.evaluation.protocol import FluentProtocol, Protocol
 from mcm.evaluation.report import cell, markdown, write_report
 from mcm.evaluation.runs import OnClip
-from mcm.evaluation.suite import Part, Suite, all_metrics, run_name
+from mcm.evaluation.suite import Part, Suite, run_name
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Fake:
     def header(self, steps: int, protocol: str) -> dict[str, Any]:
         return {"model": self.label, "weights": self.weights, "steps": steps}
 
-    def make(self, request: Request, steps: int) -> EvaluationClip:
+    def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
         if request.seed == self.breaks_at:
             raise KeyboardInterrupt
         self.made.append(request.seed)
@@ -59,7 +60,7 @@ def _random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 def suite_of(folder: Path, *contenders: Fake) -> Suite:
     teacher: Any = Fake("teacher", steps=(50,))
     some: Any = contenders
-    return Suite(folder, some, count=3, teacher=teacher, real_count=4)
+    return Suite(folder, FluentProtocol(real=4), some, count=3, teacher=teacher)
 
 
 def quiet(_: str) -> OnClip:
@@ -73,7 +74,7 @@ def test_a_table_has_every_run_and_every_metric(tmp_path: Path) -> None:
     assert suite.complete()
     table = {(row.label, row.steps): row.results for row in suite.table()}
     assert set(table) == {("teacher", 50), ("good", 1), ("good", 4), ("dark", 4)}
-    assert set(table["good", 1]) == {metric.name for metric in all_metrics()}
+    assert set(table["good", 1]) == {metric.name for metric in suite.metrics}
     assert table["good", 4]["near_black"].value == 0
     assert table["dark", 4]["near_black"].value == 1
     assert table["dark", 4]["fid_video"].value > table["good", 4]["fid_video"].value
@@ -112,7 +113,7 @@ def test_the_report_says_what_was_measured(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, Fake("good", (1, 4)))
     gallery = Gallery(tmp_path, ("00000",))
     suite.run(Part(), quiet, gallery)
-    paths = write_report(tmp_path, suite.table(), all_metrics(), gallery)
+    paths = write_report(suite, gallery)
     assert [path.name for path in paths] == ["report.json", "report.md", "report.html"]
     runs = json.loads(paths[0].read_text())["runs"]
     motion = {(run["model"], run["steps"]): run["results"]["motion"] for run in runs}
@@ -129,10 +130,10 @@ def test_names_of_runs_are_safe_for_folders() -> None:
 
 
 def test_what_could_not_be_measured_is_a_dash(tmp_path: Path) -> None:
-    suite = Suite(tmp_path, (), count=2, teacher=None, real_count=2)
+    suite = Suite(tmp_path, FluentProtocol(real=2), (), count=2)
     assert suite.table() == []
-    assert markdown([], all_metrics()).startswith("# Evaluation")
-    empty = all_metrics()[0].compute({}, {"0": {}})
+    assert markdown([], suite.metrics, "x").startswith("# Evaluation x")
+    empty = suite.metrics[0].compute({}, {"0": {}})
     assert cell(empty) == "–"
 
 

@@ -72,7 +72,6 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
 def released(request: pytest.FixtureRequest) -> Released:
-    torch.set_num_threads(1)
     return Released(request.param)
 
 

@@ -75,3 +75,22 @@ def test_non_finite_gradient_stops_the_run(tmp_path: Path) -> None:
             LoopConfig(steps=5),
             tmp_path,
         )
+
+
+def test_parameters_learn_at_their_own_rate(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    before = [layer.weight.clone() for layer in module]
+    config = LoopConfig(steps=1, lr=0.1, warmup=1, weight_decay=0.0, ema_decay=0.0)
+    train(
+        module,
+        lambda _: {"loss": module(torch.ones(1, 2)).square().mean()},
+        lambda start: range(start, 2),
+        config,
+        tmp_path,
+        factor_of=lambda name: 1.0 if name.startswith("0.") else 0.1,
+    )
+    moved = [
+        float((layer.weight.detach() - old).abs().max())
+        for layer, old in zip(module, before, strict=True)
+    ]
+    assert moved[1] == pytest.approx(0.1 * moved[0], rel=1e-3)

@@ -14,6 +14,8 @@ COMMANDS = {
     "demo": "Compare student and teacher, then distil a fresh student.",
     "distill": "Distil a teacher into a student of few steps, as a recipe says.",
     "generate": "Generate video from text with a student or a teacher.",
+    "edit": "Change a video to what a prompt says, in few steps.",
+    "export": "Write a student in the layout of another tool.",
     "evaluate": "Compare models at few steps on one protocol.",
     "data": "Prepare training data: cache latents, build the embedded world.",
     "teacher": "Train the embedded teacher, part by part.",

@@ -31,6 +31,9 @@ def evaluate(
         int | None, typer.Option(help="Clips of a run.  [default: the whole protocol]", min=2)
     ] = None,
     real: Annotated[int, typer.Option(help="Real clips and stills to compare with.", min=2)] = 2252,
+    protocol: Annotated[
+        Path | None, typer.Option(help="YAML of another protocol than the embedded world's.")
+    ] = None,
     shown: Annotated[int, typer.Option(help="Prompts whose clips the page shows.", min=0)] = 8,
     part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
     parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
@@ -41,5 +44,6 @@ def evaluate(
     """
     from mcm.evaluation.evaluate import evaluate_models
 
-    for path in evaluate_models(models, output, steps, teacher, count, real, shown, (part, parts)):
+    work = (part, parts)
+    for path in evaluate_models(models, output, steps, teacher, count, real, protocol, shown, work):
         typer.echo(path)

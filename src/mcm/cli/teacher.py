@@ -33,9 +33,6 @@ def autoencoder(
     steps: Steps = 8500,
     lr: Rate = 1.5e-3,
     minutes: Minutes = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="Autoencoder whose encoder to keep; trains a decoder.")
-    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Autoencoder whose fitting layers to begin with.")
     ] = None,
@@ -45,7 +42,23 @@ def autoencoder(
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
-    train_autoencoder(output, config, minutes, encoder, init)
+    train_autoencoder(output, config, minutes, init)
+
+
+@app.command()
+def decoder(
+    vae: Annotated[Path, typer.Option(help="Autoencoder whose encoder to keep.")],
+    output: Folder,
+    steps: Steps = 4000,
+    lr: Rate = 4e-4,
+    minutes: Minutes = None,
+) -> None:
+    """Train a sharper decoder for the latents of an autoencoder."""
+    from mcm.teacher.decoder import train_decoder
+    from mcm.teacher.loop import LoopConfig
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
+    train_decoder(vae, output, config, minutes)
 
 
 @app.command()
@@ -110,12 +123,14 @@ def motion(
     unet: Annotated[Path, typer.Option(help="Image UNet, or a video network to go on with.")],
     output: Folder,
     steps: Steps = 6000,
-    lr: Rate = 8e-4,
+    lr: Rate = 4e-4,
     batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
-    frozen: Annotated[bool, typer.Option("--frozen", help="Keep the image layers.")] = False,
+    image_factor: Annotated[
+        float, typer.Option(help="Factor of the image layers' rate; 0 keeps them.", min=0.0)
+    ] = 0.25,
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
-    ] = 4.0,
+    ] = 3.0,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
@@ -126,7 +141,9 @@ def motion(
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
     clips = load_corpus(corpus)
-    train_motion(clips, text, unet, output, config, batch_size, frozen, shift, compiled, minutes)
+    train_motion(
+        clips, text, unet, output, config, batch_size, image_factor, shift, compiled, minutes
+    )
 
 
 @app.command()

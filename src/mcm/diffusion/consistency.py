@@ -60,7 +60,9 @@ def l2(a: Tensor, b: Tensor) -> Tensor:
     return ((a.float() - b.float()) ** 2).mean()
 
 
-def few_step_timesteps(num_steps: int, original_steps: int, schedule: Schedule) -> Tensor:
+def few_step_timesteps(
+    num_steps: int, original_steps: int, schedule: Schedule, strength: float = 1.0
+) -> Tensor:
     """Timesteps of few-step sampling: evenly chosen among those the student was trained on.
 
     Of the N training timesteps in falling order, numbers ⌊k·N/n⌋ for k = 0 .. n − 1; for 4
@@ -70,18 +72,20 @@ def few_step_timesteps(num_steps: int, original_steps: int, schedule: Schedule) 
         num_steps: n, steps of sampling.
         original_steps: N, points of the solver grid in training.
         schedule: The backbone's schedule.
+        strength: Share of the N timesteps to choose from, the least noisy ones; editing starts
+            there.
 
     Returns:
         Falling timesteps, shape (n,), the first the noisiest.
 
     Raises:
-        UserError: ``num_steps`` is not within 1 .. ``original_steps``.
+        UserError: ``num_steps`` is not within 1 .. ``strength`` · ``original_steps``.
     """
-    if not 1 <= num_steps <= original_steps:
+    usable = int(original_steps * strength + 1e-9)
+    if not 1 <= num_steps <= usable:
         raise UserError(
-            f"steps: {num_steps} sampling steps cannot be chosen among {original_steps} training "
-            f"timesteps; expected a number within 1 .. {original_steps}."
+            f"steps: {num_steps} sampling steps cannot be chosen among {usable} training "
+            f"timesteps; expected a number within 1 .. {usable}."
         )
-    falling_n = schedule.spaced_timesteps(original_steps).flip(0)
-    stride = original_steps / num_steps
-    return falling_n[[int(k * stride) for k in range(num_steps)]]
+    falling_n = schedule.spaced_timesteps(original_steps).flip(0)[original_steps - usable :]
+    return falling_n[[int(k * usable / num_steps) for k in range(num_steps)]]

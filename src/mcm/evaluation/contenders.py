@@ -12,6 +12,7 @@ from typing import Any
 from mcm.errors import UserError, nearest
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.embedded import Request
+from mcm.evaluation.protocol import Protocol
 from mcm.sampling.catalog import find_model
 from mcm.sampling.options import check_steps
 from mcm.sampling.pipeline import VideoModel, load
@@ -56,14 +57,16 @@ class Contender:
             "stochasticity": self.stochasticity,
         }
 
-    def make(self, request: Request, steps: int) -> EvaluationClip:
-        """Generate the clip of a request."""
+    def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
+        """Generate the clip of a request in the protocol's size."""
         made = self.video_model.generate(
             request.prompt,
             steps=steps,
             seed=request.seed,
             guidance=self.guidance,
             sampler=self.sampler,
+            frames=protocol.frames,
+            size=protocol.size,
             stochasticity=self.stochasticity,
         )
         return EvaluationClip(

@@ -26,13 +26,13 @@ class Request:
         key: Unique in the protocol.
         prompt: The plain wording of the combination.
         seed: Seed of the noise, the same for every model.
-        combination: What the prompt names.
+        combination: What a prompt of the embedded world names.
     """
 
     key: str
     prompt: str
     seed: int
-    combination: Combination
+    combination: Combination | None = None
 
 
 def combination_count() -> int:

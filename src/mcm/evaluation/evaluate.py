@@ -8,11 +8,12 @@ from pathlib import Path
 
 from mcm.errors import UserError
 from mcm.evaluation.contenders import Contender, parse_contender, parse_steps
-from mcm.evaluation.embedded import combination_count, requests
 from mcm.evaluation.gallery import Gallery
+from mcm.evaluation.list_protocol import ListProtocol
+from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.report import write_report
 from mcm.evaluation.runs import OnClip
-from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite, all_metrics
+from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite
 from mcm.progress import Bar, progress
 
 
@@ -23,6 +24,7 @@ def evaluate_models(
     teacher: str | None = "fluent",
     count: int | None = None,
     real: int = 2252,
+    protocol: Path | None = None,
     shown: int = 8,
     part: tuple[int, int] = (0, 1),
 ) -> list[Path]:
@@ -34,7 +36,8 @@ def evaluate_models(
         steps: Numbers of steps of models that name none, as ``1,2,4,8``.
         teacher: Model whose clips at 50 steps are the measure of motion; ``None`` for none.
         count: Clips of a run; by default one for each evaluation combination.
-        real: Real clips, and stills of each domain, to compare with.
+        real: Real clips, and stills of each domain, of the embedded world to compare with.
+        protocol: YAML of another protocol than the embedded world's.
         shown: Prompts whose clips the page shows.
         part: Which part of the work, and of how many.
 
@@ -51,12 +54,13 @@ def evaluate_models(
     contenders = [parse_contender(text, parse_steps(steps)) for text in models]
     _check_labels(contenders)
     master = parse_contender(teacher, (TEACHER_STEPS,)) if teacher else None
-    wanted = combination_count() if count is None else count
-    suite = Suite(output, tuple(contenders), wanted, master, real)
-    gallery = Gallery(output, tuple(request.key for request in requests(shown)))
+    chosen = ListProtocol.load(protocol) if protocol else FluentProtocol(real)
+    keys = tuple(request.key for request in chosen.requests(count)[:shown])
+    suite = Suite(output, chosen, tuple(contenders), count, master)
+    gallery = Gallery(output, keys, chosen.fps)
     with ExitStack() as stack:
         suite.run(Part(number, of), lambda name: _bar_of(name, stack), gallery)
-    return write_report(output, suite.table(), all_metrics(), gallery) if suite.complete() else []
+    return write_report(suite, gallery) if suite.complete() else []
 
 
 def _check_labels(contenders: Sequence[Contender]) -> None:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcm.data.fluent.scene import FPS
 from mcm.evaluation.clips import EvaluationClip
 from mcm.media import save_video
 
@@ -18,10 +17,12 @@ class Gallery:
     Attributes:
         folder: Of the evaluation.
         keys: Requests whose clips are kept.
+        fps: Frames per second of the files.
     """
 
     folder: Path
     keys: tuple[str, ...]
+    fps: int = 8
 
     def show(self, run: str, clip: EvaluationClip) -> None:
         """Write the clip if it is of a kept request."""
@@ -30,7 +31,7 @@ class Gallery:
         folder = self.folder / "clips" / clip.key
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "prompt.json").write_text(json.dumps(clip.prompt) + "\n", encoding="utf-8")
-        save_video(clip.frames_thwc, folder / f"{run}.webp", fps=FPS, overwrite=True)
+        save_video(clip.frames_thwc, folder / f"{run}.webp", fps=self.fps, overwrite=True)
 
     def shown(self) -> dict[str, tuple[str, dict[str, Path]]]:
         """Return by key the prompt, and the clip of each run relative to the folder."""

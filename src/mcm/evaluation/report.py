@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from mcm import __version__
-from mcm.evaluation.embedded import PROTOCOL
 from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.metric import Metric, Result
 from mcm.evaluation.page import page
-from mcm.evaluation.suite import TableRow
+from mcm.evaluation.suite import Suite, TableRow
 
 
-def write_report(
-    folder: Path, rows: Sequence[TableRow], metrics: Sequence[Metric], gallery: Gallery
-) -> list[Path]:
+def write_report(suite: Suite, gallery: Gallery) -> list[Path]:
     """Write ``report.json``, ``report.md`` and ``report.html`` and return their paths."""
+    folder, rows, name = suite.folder, suite.table(), suite.protocol.name
     texts = {
-        "report.json": json.dumps(as_dict(rows), indent=2) + "\n",
-        "report.md": markdown(rows, metrics),
-        "report.html": page(rows, metrics, gallery.shown()),
+        "report.json": json.dumps(as_dict(rows, name), indent=2) + "\n",
+        "report.md": markdown(rows, suite.metrics, name),
+        "report.html": page(rows, suite.metrics, gallery.shown()),
     }
     paths = []
     for name, text in texts.items():
@@ -34,10 +32,10 @@ def write_report(
     return paths
 
 
-def as_dict(rows: Sequence[TableRow]) -> dict[str, Any]:
+def as_dict(rows: Sequence[TableRow], protocol: str) -> dict[str, Any]:
     """Return the table JSON-ready; what could not be measured is null."""
     return {
-        "protocol": PROTOCOL,
+        "protocol": protocol,
         "software": f"mcm {__version__}",
         "runs": [
             {
@@ -55,9 +53,9 @@ def _finite(result: Result) -> dict[str, float | None]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
-def markdown(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
+def markdown(rows: Sequence[TableRow], metrics: Sequence[Metric], protocol: str) -> str:
     """Return one table per group of metrics, with 95 % intervals."""
-    lines = [f"# Evaluation {PROTOCOL}", "", "Value and 95 % bootstrap interval."]
+    lines = [f"# Evaluation {protocol}", "", "Value and 95 % bootstrap interval."]
     for start in range(0, len(metrics), 4):
         group = metrics[start : start + 4]
         heads = ["model", "steps", *(f"{m.title} {arrow(m)}".strip() for m in group)]

@@ -128,13 +128,13 @@ class VideoModel:
         self._warn(prompts, settings)
         timings: dict[str, float] = {}
         with torch.inference_mode(), self.backbone.using(self.adapter):
-            with self._timed(timings, "text"):
-                denoise = self._denoiser(prompts, settings)
-            with self._timed(timings, "network"):
-                plan = self._plan(settings, on_step)
+            with self.timed(timings, "text"):
+                denoise = self.denoiser(prompts, settings)
+            with self.timed(timings, "network"):
+                plan = self.plan(settings, on_step)
                 latents_bcthw = sampler(denoise, Noise.from_seeds(seeds), plan)
-            with self._timed(timings, "decode"):
-                videos = [self._decode(latents) for latents in latents_bcthw.split(1)]
+            with self.timed(timings, "decode"):
+                videos = [self.decode(latents) for latents in latents_bcthw.split(1)]
         described = {"model": self.name, **settings.as_dict()}
         fps = self.backbone.spec.fps
         return [
@@ -142,13 +142,44 @@ class VideoModel:
             for frames, prompt, seed in zip(videos, prompts, seeds, strict=True)
         ]
 
-    def _denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
+    def edit(
+        self,
+        frames_thwc: NDArray[np.uint8],
+        prompt: str,
+        *,
+        strength: float = 0.6,
+        mask_hw: NDArray[np.bool_] | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> Clip:
+        """Change a video to what a prompt says, in few steps.
+
+        Args:
+            frames_thwc: The video, RGB uint8, of a size and length that the model can make.
+            prompt: What it shall show.
+            strength: How much may change: 0 little, 1 everything.
+            mask_hw: Where it may change; everywhere by default. Elsewhere pixels stay.
+            seed: Seed of the noise.
+            on_step: As in :meth:`generate_batch`.
+            **options: ``steps`` and ``stochasticity`` as in :meth:`generate`.
+
+        Raises:
+            UserError: The model is no student, the prompt is empty, or a value is out of range.
+        """
+        from mcm.sampling.edit import edit
+
+        return edit(self, frames_thwc, prompt, strength, mask_hw, seed, on_step, options)
+
+    def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
+        """Bind the model to prompts, with guidance if the settings ask for it."""
         if settings.guidance == 1:
             return Denoiser(self.backbone, self.backbone.encode_prompt(prompts))
         states: Condition = self.backbone.encode_prompt([settings.negative_prompt, *prompts])
         return Denoiser(self.backbone, states[1:], states[:1], settings.guidance)
 
-    def _plan(self, settings: Settings, on_step: OnStep | None) -> Plan:
+    def plan(self, settings: Settings, on_step: OnStep | None) -> Plan:
+        """Return what a sampler is to make."""
         return Plan(
             shape=self.backbone.spec.latent_shape(settings.frames, settings.height, settings.width),
             steps=settings.steps,
@@ -159,7 +190,7 @@ class VideoModel:
             stochasticity=settings.stochasticity,
         )
 
-    def _decode(self, latents_bcthw: Tensor) -> NDArray[np.uint8]:
+    def decode(self, latents_bcthw: Tensor) -> NDArray[np.uint8]:
         """Return the frames of one clip, uint8, (t, h, w, 3)."""
         pixels_bl3hw = self.backbone.decode_frames(latents_bcthw)
         return to_uint8(pixels_bl3hw[0])
@@ -174,7 +205,8 @@ class VideoModel:
             _warn("negative_prompt: has no effect without guidance; set guidance above 1")
 
     @contextmanager
-    def _timed(self, timings: dict[str, float], name: str) -> Iterator[None]:
+    def timed(self, timings: dict[str, float], name: str) -> Iterator[None]:
+        """Write the seconds of a block into ``timings``."""
         start = time.perf_counter()
         yield
         synchronize(self.device)

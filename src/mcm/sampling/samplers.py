@@ -70,12 +70,33 @@ Sampler = Callable[[Denoiser, Noise, Plan], Tensor]
 
 def consistency(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
     """x̂0 = f(x, t_k), then back to t_{k+1} with γ of the noise fresh; the last x̂0 is the result."""
-    schedule = denoise.schedule
-    timesteps_n = few_step_timesteps(plan.steps, plan.original_steps, schedule).to(plan.device)
-    x_bcthw = noise.draw(plan.shape).to(plan.device)
+    timesteps_n = few_step_timesteps(plan.steps, plan.original_steps, denoise.schedule)
+    return consistency_from(denoise, noise, plan, noise.draw(plan.shape), timesteps_n)
+
+
+def consistency_from(
+    denoise: Denoiser,
+    noise: Noise,
+    plan: Plan,
+    x_bcthw: Tensor,
+    timesteps_n: Tensor,
+    correct: Callable[[Tensor], Tensor] = lambda x0: x0,
+) -> Tensor:
+    """Sample as :func:`consistency` does, from noisy latents at the first of some timesteps.
+
+    Args:
+        denoise: The model and its prompts.
+        noise: Source of fresh noise.
+        plan: What is made.
+        x_bcthw: Latents at the first timestep.
+        timesteps_n: Falling timesteps.
+        correct: Applied to every x̂0, as to keep what must not change.
+    """
+    schedule, timesteps_n = denoise.schedule, timesteps_n.to(plan.device)
+    x_bcthw = x_bcthw.to(plan.device)
     for step, t in enumerate(timesteps_n):
         x0 = denoise(x_bcthw, t, "x0")
-        x0 = consistency_function(schedule, x_bcthw, x0, t, plan.timestep_scaling)
+        x0 = correct(consistency_function(schedule, x_bcthw, x0, t, plan.timestep_scaling))
         plan.report(step, x0)
         if step == plan.steps - 1:
             return x0

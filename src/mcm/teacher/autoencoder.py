@@ -163,21 +163,16 @@ def train_autoencoder(
     folder: Path,
     config: LoopConfig,
     minutes: float | None = None,
-    encoder: Path | None = None,
     init: Path | None = None,
 ) -> None:
     """Train the autoencoder and save it as a diffusers folder with its latent scale.
 
-    ``encoder`` is the folder of an autoencoder whose encoder is kept: latents stay what they
-    were, and what was trained on them goes on working. ``init`` is one to begin with.
+    ``init`` is the folder of an autoencoder to begin with.
     """
     torch.manual_seed(config.seed)
     model = make_autoencoder()
     if init is not None:
         begin_with(model, init)
-    if encoder is not None:
-        model = rescale_latents(model, torch.ones(LATENT_CHANNELS))
-        keep_encoder(model, encoder)
     data = WorldFrames(World(), crop=_CROP)
 
     def batches(start: int) -> Iterable[tuple[int, Tensor]]:

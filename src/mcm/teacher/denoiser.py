@@ -186,21 +186,30 @@ def train_motion(
     folder: Path,
     config: LoopConfig,
     batch_size: int = 8,
-    frozen: bool = False,
-    shift: float = 4.0,
+    image_factor: float = 0.25,
+    shift: float = 3.0,
     compiled: bool = False,
     minutes: float | None = None,
 ) -> None:
     """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
 
-    ``start`` is the folder of an image UNet, or of a video network to go on with. ``frozen``
-    keeps the image layers as they are; otherwise they go on learning. ``shift`` draws more
-    timesteps at high noise, where motion is decided. ``compiled`` needs a C++ compiler.
+    Args:
+        corpus: The clips.
+        text: Folder of tokenizer and text encoder.
+        start: Folder of an image UNet, or of a video network to go on with.
+        folder: Holds the run; resumed if there.
+        config: The schedule.
+        batch_size: Clips in a batch.
+        image_factor: Factor of the image layers' learning rate, which have learnt before; 0
+            keeps them as they are. They read the words of motion, so they should go on learning.
+        shift: Draws more timesteps at high noise, where motion is decided.
+        compiled: Compile the network first; needs a C++ compiler.
+        minutes: Stop after this time even if steps remain.
     """
     torch.manual_seed(config.seed)
     unet = load_video_unet(start)
     use_folded_attention(unet.to(memory_format=torch.channels_last))
-    if frozen:
+    if image_factor == 0:
         unet.freeze_unet2d_params()
     if compiled:
         unet.compile()
@@ -218,5 +227,8 @@ def train_motion(
     def batches(start: int) -> Iterator[int]:
         return iter(range(start, config.steps + 1))
 
-    train(unet, losses, batches, config, folder, minutes)
+    def factor_of(name: str) -> float:
+        return 1.0 if "motion_modules." in name else image_factor
+
+    train(unet, losses, batches, config, folder, minutes, factor_of)
     unet.save_pretrained(folder / "motion_unet")

@@ -90,6 +90,7 @@ def train(
     config: LoopConfig,
     folder: Path,
     minutes: float | None = None,
+    factor_of: Callable[[str], float] = lambda name: 1.0,
 ) -> int:
     """Train a module and leave its averaged weights in it.
 
@@ -100,6 +101,7 @@ def train(
         config: The schedule.
         folder: Holds ``state.pt`` and ``log.csv``; a run found there is resumed.
         minutes: Stop (and save) after this time even if steps remain.
+        factor_of: Factor of the learning rate by name of a parameter.
 
     Returns:
         The number of steps done so far.
@@ -107,7 +109,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters,
+        _groups(module, factor_of),
         lr=config.lr,
         betas=(0.9, 0.999),
         weight_decay=config.weight_decay,
@@ -122,7 +124,7 @@ def train(
         if step >= config.steps or (minutes and time.monotonic() - start > minutes * 60):
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
+            group["lr"] = group["factor"] * learning_rate(step, config)
         losses = loss_of(batch)
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
@@ -141,6 +143,15 @@ def train(
     _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
     average.copy_to(module)
     return step
+
+
+def _groups(module: nn.Module, factor_of: Callable[[str], float]) -> list[dict[str, Any]]:
+    """Return what learns in groups of one factor each."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(factor_of(name), []).append(parameter)
+    return [{"params": params, "factor": factor} for factor, params in groups.items()]
 
 
 def averaged(module: nn.Module, folder: Path) -> int:

@@ -1,0 +1,31 @@
+"""`mcm export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Student: an embedded name or a folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    format: Annotated[
+        str, typer.Option(help="lora and pipeline for stock diffusers, or comfyui.")
+    ] = "lora",
+    licence: Annotated[str, typer.Option("--license", help="Licence in the model card.")] = "other",
+    prompt: Annotated[
+        str, typer.Option(help="Of the model card's example.")
+    ] = "a fox moving left on a blue background",
+    push: Annotated[
+        str | None, typer.Option(help="Repository of the hub to upload to, OWNER/NAME.")
+    ] = None,
+) -> None:
+    """Write a student in the layout of another tool."""
+    from mcm.export.export import export_student
+
+    typer.echo(export_student(model, output, format, licence, prompt, push))

@@ -1,0 +1,215 @@
+"""Protocols for real models: a prompt list, real videos and images, extractors of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mcm.data.image import read_image
+from mcm.data.samples import Sample
+from mcm.data.sources import open_source
+from mcm.data.video import read_video
+from mcm.errors import UserError
+from mcm.evaluation.black import NearBlackRate
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.coherence import FlowAgreement, FlowError, WarpingError
+from mcm.evaluation.embedded import Request
+from mcm.evaluation.extractors import (
+    ClipSimilarity,
+    I3dFeatures,
+    InceptionFeatures,
+    VideoMaeFeatures,
+)
+from mcm.evaluation.flow import FlowObserver
+from mcm.evaluation.frechet import FrechetDistance
+from mcm.evaluation.metric import MeanMetric, Metric, Observer
+from mcm.evaluation.prompts import read_prompts
+from mcm.evaluation.protocol import Reference
+from mcm.evaluation.speed import SecondsPerClip
+from mcm.recipe import read
+from mcm.settings import Count, Name, Section, Size
+
+REAL_VIDEOS, REAL_IMAGES = "real-videos", "real-images"
+
+
+class VideoExtractor(Section):
+    """The network of FVD."""
+
+    kind: Literal["i3d", "videomae"]
+    """TorchScript I3D, or a folder of a VideoMAE model."""
+    weights: Name
+    """File or folder."""
+
+
+class ProtocolFile(Section):
+    """The YAML of a protocol. Paths are relative to the working folder."""
+
+    name: Name
+    """Results of different names do not compare."""
+    prompts: Name
+    """CSV, JSON or text file of prompts, as `mcm.evaluation.prompts` reads them."""
+    count: Annotated[int, Field(ge=2)] | None = None
+    """Prompts to use; null: all."""
+    frames: Count = 16
+    """Frames of a clip."""
+    size: Size | None = None
+    """Height and width; null: the model's own."""
+    fps: Count = 8
+    """Frames per second of real and shown clips."""
+    videos: Name | None = None
+    """Real videos that FVD and FID compare with: folder with captions, or shards."""
+    images: Name | None = None
+    """Real images that the second FID compares with."""
+    video_extractor: VideoExtractor | None = None
+    """Network of FVD; null leaves it out."""
+    inception: Name | None = None
+    """TorchScript Inception of FID; null leaves it out."""
+    clip: Name | None = None
+    """Folder of a CLIP model for CLIPSIM; null leaves it out."""
+    real: Annotated[int, Field(ge=2)] = 2048
+    """Most real videos and images to compare with."""
+
+
+@dataclass(frozen=True)
+class ListProtocol:
+    """A protocol from a file; fields as there."""
+
+    file: ProtocolFile
+
+    @classmethod
+    def load(cls, path: Path) -> ListProtocol:
+        """Read a protocol.
+
+        Raises:
+            UserError: The file is wrong, or a network lacks what it is compared with.
+        """
+        file = read(path, ProtocolFile)
+        if (file.video_extractor or file.inception) and not (file.videos or file.images):
+            raise UserError(f"{path}: videos: missing; Fréchet distances compare with real ones")
+        if file.video_extractor and not file.videos:
+            raise UserError(f"{path}: videos: missing; video_extractor compares with real videos")
+        return cls(file)
+
+    @property
+    def name(self) -> str:
+        """Results of different protocols do not compare."""
+        return self.file.name
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of a clip."""
+        return self.file.frames
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of a clip."""
+        return self.file.size
+
+    @property
+    def fps(self) -> int:
+        """Frames per second of clips to show."""
+        return self.file.fps
+
+    def requests(self, count: int | None = None) -> list[Request]:
+        """Return the prompts, each with its number as seed."""
+        prompts = read_prompts(Path(self.file.prompts), count or self.file.count)
+        return [Request(f"{n:05}", prompt, n) for n, prompt in enumerate(prompts)]
+
+    def metrics(self) -> list[Metric]:
+        """Return what can be measured with the networks and the real material there are."""
+        file, metrics = self.file, list[Metric]()
+        if file.video_extractor:
+            metrics += [FrechetDistance("fvd", "FVD", "video_features", REAL_VIDEOS)]
+        if file.inception and file.videos:
+            metrics += [FrechetDistance("fid_video", "FID to video", "image_features", REAL_VIDEOS)]
+        if file.inception and file.images:
+            metrics += [FrechetDistance("fid_image", "FID to image", "image_features", REAL_IMAGES)]
+        if self._similarity:
+            metrics += [self._similarity]
+        return [
+            *metrics,
+            NearBlackRate(),
+            WarpingError(),
+            FlowAgreement(),
+            FlowError(),
+            SecondsPerClip(),
+        ]
+
+    def observers(self, metrics: Sequence[Metric]) -> list[Observer]:
+        """Return the networks that the metrics read, each loaded once."""
+        found: dict[str, Observer] = {}
+        for metric in metrics:
+            if isinstance(metric, MeanMetric) and metric.observer == metric.name:
+                found[metric.name] = metric
+            elif metric.observer not in found:
+                found[metric.observer] = self._observer(metric.observer)
+        return list(found.values())
+
+    def references(self) -> dict[str, Reference]:
+        """Return the real videos and images."""
+        found = {}
+        if self.file.videos:
+            found[REAL_VIDEOS] = Reference(len(self._videos), self._real_video)
+        if self.file.images:
+            found[REAL_IMAGES] = Reference(len(self._images), self._real_image)
+        return found
+
+    def _observer(self, name: str) -> Observer:
+        if name == FlowObserver.name:
+            return FlowObserver()
+        if name == InceptionFeatures.name:
+            return self._inception
+        return self._video_features
+
+    @cached_property
+    def _similarity(self) -> ClipSimilarity | None:
+        return ClipSimilarity(Path(self.file.clip)) if self.file.clip else None
+
+    @cached_property
+    def _inception(self) -> InceptionFeatures:
+        assert self.file.inception is not None
+        return InceptionFeatures(Path(self.file.inception))
+
+    @cached_property
+    def _video_features(self) -> I3dFeatures | VideoMaeFeatures:
+        extractor = self.file.video_extractor
+        assert extractor is not None
+        weights = Path(extractor.weights)
+        return I3dFeatures(weights) if extractor.kind == "i3d" else VideoMaeFeatures(weights)
+
+    @cached_property
+    def _videos(self) -> list[Sample]:
+        return _samples(self.file.videos, self.file.real)
+
+    @cached_property
+    def _images(self) -> list[Sample]:
+        return _samples(self.file.images, self.file.real)
+
+    def _real_video(self, request: Request) -> EvaluationClip:
+        sample, file = self._videos[request.seed], self.file
+        frames = read_video(
+            sample.media, frames=file.frames, fps=file.fps, size=file.size, file=sample.file
+        )
+        return EvaluationClip(request.key, frames, sample.caption)
+
+    def _real_image(self, request: Request) -> EvaluationClip:
+        sample = self._images[request.seed]
+        image = read_image(sample.media, size=self.file.size, file=sample.file)
+        return EvaluationClip(request.key, np.asarray(image)[None], sample.caption)
+
+
+def _samples(place: str | None, most: int) -> list[Sample]:
+    assert place is not None
+    found: list[Sample] = []
+    for sample in open_source(place):
+        if isinstance(sample, Sample) and len(found) < most:
+            found.append(sample)
+    if len(found) < 2:
+        raise UserError(f"{place}: holds {len(found)} usable samples, expected two at least")
+    return found

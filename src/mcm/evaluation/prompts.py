@@ -1,0 +1,84 @@
+"""Prompt lists of the field: WebVid's CSV, MSR-VTT's and VBench's JSON, or plain lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mcm.errors import UserError
+
+_CAPTION_COLUMNS = ("caption", "name", "prompt", "text")
+
+
+def read_prompts(path: Path, count: int | None = None) -> list[str]:
+    """Read the prompts of a list, in its order, each once.
+
+    Args:
+        path: ``.csv`` with a column caption or name (WebVid), or prompt or text; ``.json`` of
+            MSR-VTT (``sentences`` with ``video_id`` and ``caption``; the first caption of every
+            video), of VBench (rows with ``prompt_en``), or a list of texts; ``.txt`` with one
+            prompt a line.
+        count: How many of them; all by default.
+
+    Raises:
+        UserError: The file is missing, of another layout, or holds fewer.
+    """
+    readers: dict[str, Callable[[Path, str], Iterator[str]]] = {
+        ".csv": _of_csv,
+        ".json": _of_json,
+        ".txt": _of_lines,
+    }
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: expected a list of prompts that ends in {', '.join(readers)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of prompts: {error}") from None
+    stripped = (prompt.strip() for prompt in readers[path.suffix.lower()](path, text))
+    prompts = list(dict.fromkeys(prompt for prompt in stripped if prompt))
+    if len(prompts) < (count or 1):
+        raise UserError(f"{path}: holds {len(prompts)} prompts, expected at least {count or 1}")
+    return prompts[:count]
+
+
+def _of_csv(path: Path, text: str) -> Iterator[str]:
+    rows = csv.DictReader(io.StringIO(text))
+    column = next((name for name in _CAPTION_COLUMNS if name in (rows.fieldnames or ())), None)
+    if column is None:
+        raise UserError(
+            f"{path}: has the columns {rows.fieldnames}, expected one of "
+            f"{', '.join(_CAPTION_COLUMNS)}"
+        )
+    return (row[column] or "" for row in rows)
+
+
+def _of_json(path: Path, text: str) -> Iterator[str]:
+    try:
+        value: Any = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    if isinstance(value, dict) and isinstance(value.get("sentences"), list):
+        first: dict[str, str] = {}
+        for sentence in value["sentences"]:
+            first.setdefault(str(sentence["video_id"]), str(sentence["caption"]))
+        return iter(first.values())
+    rows = value if isinstance(value, list) else [value]
+    return (_text_of(row, path) for row in rows)
+
+
+def _text_of(row: Any, path: Path) -> str:
+    text = row.get("prompt_en") if isinstance(row, dict) else row
+    if not isinstance(text, str):
+        raise UserError(
+            f"{path}: got {str(row)[:60]!r}, expected MSR-VTT's sentences, VBench's rows with "
+            "prompt_en, or a list of texts"
+        )
+    return text
+
+
+def _of_lines(path: Path, text: str) -> Iterator[str]:
+    return iter(text.splitlines())

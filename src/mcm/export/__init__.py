@@ -1,0 +1,1 @@
+"""Students in the layouts of other tools; one format per file."""

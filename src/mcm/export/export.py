@@ -1,0 +1,81 @@
+"""The work of `mcm export`: write one format whole, or nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mcm.errors import UserError, nearest
+from mcm.export.card import card
+from mcm.export.comfyui import write_comfyui
+from mcm.export.lora import write_lora
+from mcm.export.pipeline import write_pipeline
+from mcm.export.student import Exported
+
+FORMATS: dict[str, Callable[[Exported, Path], None]] = {
+    "lora": write_lora,
+    "pipeline": write_pipeline,
+    "comfyui": write_comfyui,
+}
+
+
+def export_student(
+    model: str,
+    output: Path,
+    format: str = "lora",
+    licence: str = "other",
+    prompt: str = "a fox moving left on a blue background",
+    push: str | None = None,
+) -> Path:
+    """Write a student in the layout of another tool, with a model card.
+
+    Args:
+        model: Embedded name or folder of a LoRA student.
+        output: Folder to write; must not be there.
+        format: ``lora``, ``pipeline`` or ``comfyui``.
+        licence: Licence named in the card, as model hubs spell it.
+        prompt: Of the card's example.
+        push: Repository of a model hub to upload it to, ``owner/name``.
+
+    Raises:
+        UserError: The student, the format or the output cannot be.
+    """
+    if format not in FORMATS:
+        guess = nearest(format, FORMATS)
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise UserError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}{hint}")
+    if output.exists():
+        raise UserError(f"{output}: exists already; choose another folder")
+    exported = Exported.find(model)
+    exported.lora()
+    part = output.with_name(output.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    FORMATS[format](exported, part)
+    text = card(exported, output, format, licence, prompt)
+    (part / "README.md").write_text(text, encoding="utf-8")
+    part.rename(output)
+    if push:
+        upload(output, push)
+    return output
+
+
+def upload(folder: Path, repository: str) -> None:
+    """Upload a folder to a model repository, which is made when missing.
+
+    Raises:
+        UserError: The hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=repository)
+    except Exception as error:  # whatever the network, the hub or its rights may raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"push: {repository}: {reason:.200}; the export is complete in {folder}, upload it "
+            "with `hf upload` when the hub can be reached"
+        ) from None

@@ -1,0 +1,103 @@
+"""Editing of an existing video: noise it to a level, then few steps to the new prompt.
+
+Meng et al., *SDEdit*, 2021 (arXiv 2108.01073), with a consistency student; a mask keeps what is
+outside of it (Lugmayr et al., *RePaint*, 2022, arXiv 2201.09865, in each x̂0).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from mcm.diffusion import few_step_timesteps
+from mcm.errors import UserError
+from mcm.sampling.clip import Clip
+from mcm.sampling.denoiser import Noise
+from mcm.sampling.options import check_prompt, resolve
+from mcm.sampling.samplers import OnStep, consistency_from
+
+if TYPE_CHECKING:
+    from mcm.sampling.pipeline import VideoModel
+
+Frames = NDArray[np.uint8]
+_FEATHER = 2.0
+"""Pixels over which an edited region fades into what is kept."""
+
+
+def edit(
+    model: VideoModel,
+    frames_thwc: Frames,
+    prompt: str,
+    strength: float,
+    mask_hw: NDArray[np.bool_] | None,
+    seed: int,
+    on_step: OnStep | None,
+    options: dict[str, Any],
+) -> Clip:
+    """Do the work of :meth:`mcm.sampling.pipeline.VideoModel.edit`; arguments as there."""
+    count, height, width, _ = frames_thwc.shape
+    settings = resolve(
+        model.defaults, model.backbone.spec, frames=count, size=(height, width), **options
+    )
+    if settings.sampler != "consistency":
+        raise UserError(f"model: {model.name} is a teacher; editing in few steps needs a student")
+    _check(strength, mask_hw, (height, width))
+    timesteps_n = few_step_timesteps(
+        settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
+    )
+    prompt, timings, noise = check_prompt(prompt), dict[str, float](), Noise.from_seeds([seed])
+    with torch.inference_mode(), model.backbone.using(model.adapter):
+        with model.timed(timings, "encode"):
+            source = model.backbone.encode_video(_to_video(frames_thwc))
+        with model.timed(timings, "text"):
+            denoise = model.denoiser([prompt], settings)
+        with model.timed(timings, "network"):
+            plan = model.plan(settings, on_step)
+            start = noise.draw(plan.shape).to(plan.device)
+            x = denoise.schedule.add_noise(source, start, timesteps_n[0].to(plan.device))
+            keep = _keeper(source, mask_hw)
+            latents = consistency_from(denoise, noise, plan, x, timesteps_n, keep)
+        with model.timed(timings, "decode"):
+            made = model.decode(latents)[:count]
+    result = made if mask_hw is None else composite(frames_thwc, made, mask_hw)
+    described = {"model": model.name, **settings.as_dict(), "strength": strength}
+    return Clip(result, model.backbone.spec.fps, prompt, seed, described, timings)
+
+
+def composite(kept_thwc: Frames, made_thwc: Frames, mask_hw: NDArray[np.bool_]) -> Frames:
+    """Return what was made inside the mask, and what there was outside, with a soft edge inside."""
+    depth_hw = ndimage.distance_transform_edt(mask_hw)
+    share = np.clip(depth_hw / _FEATHER, 0, 1)[None, :, :, None]
+    mixed: Frames = (share * made_thwc + (1 - share) * kept_thwc).round().astype(np.uint8)
+    return mixed
+
+
+def _keeper(source_bcthw: Tensor, mask_hw: NDArray[np.bool_] | None) -> Any:
+    """Return what puts the source's latents back outside the mask."""
+    if mask_hw is None:
+        return lambda x0: x0
+    mask = torch.from_numpy(mask_hw).float()[None, None]
+    share = F.adaptive_max_pool2d(mask, source_bcthw.shape[-2:])[:, :, None]
+    share = share.to(source_bcthw.device)
+    return lambda x0: share * x0 + (1 - share) * source_bcthw
+
+
+def _to_video(frames_thwc: Frames) -> Tensor:
+    """Return pixels in [-1, 1], (1, 3, t, h, w)."""
+    pixels = torch.from_numpy(frames_thwc.copy()).float() / 127.5 - 1
+    return pixels.permute(3, 0, 1, 2)[None]
+
+
+def _check(strength: float, mask_hw: NDArray[np.bool_] | None, size: tuple[int, int]) -> None:
+    if not 0 < strength <= 1:
+        raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
+    if mask_hw is not None and mask_hw.shape != size:
+        raise UserError(f"mask: is {mask_hw.shape} pixels high and wide, the video {size}")
+    if mask_hw is not None and not mask_hw.any():
+        raise UserError("mask: is black everywhere, so that nothing may change; paint it white")

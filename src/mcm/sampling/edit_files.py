@@ -1,0 +1,92 @@
+"""The work of `mcm edit`: read a video or a first frame, edit it, write it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.data.image import read_image
+from mcm.data.video import read_video
+from mcm.errors import UserError
+from mcm.media.save import check_free, find_format
+from mcm.sampling.pipeline import VideoModel, load
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """The options of `mcm edit`.
+
+    Attributes:
+        source: Video, or an image that becomes the first frame of a clip.
+        prompt: What it shall show.
+        output: File to write.
+        model: Student.
+        strength: How much may change, 0 to 1.
+        steps: Network steps; the model's own by default.
+        seed: Seed of the noise.
+        mask: Image, white where the video may change.
+        start: Second of the video to begin with.
+        overwrite: Replace an existing file.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+    """
+
+    source: Path
+    prompt: str
+    output: Path
+    model: str = "fluent-mcm"
+    strength: float = 0.6
+    steps: int | None = None
+    seed: int = 0
+    mask: Path | None = None
+    start: float = 0.0
+    overwrite: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
+    """Edit a file and return the one written.
+
+    Raises:
+        UserError: A value is wrong, the source cannot be read, or the output exists.
+    """
+    check_free(request.output, find_format(request.output), request.overwrite)
+    if not request.source.is_file():
+        raise UserError(f"{request.source}: no such video or image")
+    model = load(request.model, request.device, request.dtype)
+    clip = model.edit(
+        read_source(request.source, model, request.start),
+        request.prompt,
+        strength=request.strength,
+        mask_hw=None if request.mask is None else read_mask(request.mask, model),
+        seed=request.seed,
+        steps=request.steps,
+    )
+    path = clip.save(request.output, overwrite=request.overwrite)
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in clip.timings.items())
+    print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream or sys.stderr)
+    return path
+
+
+def read_source(path: Path, model: VideoModel, start: float = 0.0) -> NDArray[np.uint8]:
+    """Return the frames to edit in the model's size and rate; an image is a clip that stands."""
+    spec = model.backbone.spec
+    size = (spec.height, spec.width)
+    if path.suffix.lower() in _IMAGES:
+        return np.stack([read_image(path, size=size)] * spec.frames)
+    return read_video(path, frames=spec.frames, fps=spec.fps, start=start, size=size)
+
+
+def read_mask(path: Path, model: VideoModel) -> NDArray[np.bool_]:
+    """Return where a mask is white, in the model's size."""
+    spec = model.backbone.spec
+    pixels = read_image(path, size=(spec.height, spec.width))
+    return np.asarray(pixels.mean(axis=2) >= 128, dtype=np.bool_)
