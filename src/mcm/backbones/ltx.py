@@ -60,13 +60,15 @@ class LTXVideo(PipelineBackbone):
 class LTXAutoencoder(VideoAutoencoder):
     """`AutoencoderKLLTXVideo`, whose decoder sees past and future: it decodes the whole clip.
 
-    Later versions condition the decoder on a noise level, which is 0 here as in the pipeline.
+    With gradient its blocks are recomputed, which bounds memory. Later versions condition the
+    decoder on a noise level, which is 0 here as in the pipeline.
     """
 
     def __init__(self, autoencoder: Any) -> None:
         factors = autoencoder.spatial_compression_ratio, autoencoder.temporal_compression_ratio
         std = autoencoder.latents_std / autoencoder.config.scaling_factor
         super().__init__(autoencoder, factors, autoencoder.latents_mean, std)
+        autoencoder.enable_gradient_checkpointing()
 
     def _decode_all(self, raw_1cthw: Tensor) -> Tensor:
         conditioned = self.autoencoder.config.timestep_conditioning
