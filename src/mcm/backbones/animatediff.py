@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
 from mcm.backbones.components import load_component
-from mcm.backbones.folder import Native, PipelineFolder
+from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.latents import FrameCodec
+from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
 from mcm.backbones.variants import Mode

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mcm.backbones.base import Condition
-from mcm.backbones.folder import Native, PipelineFolder
+from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
@@ -103,7 +104,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> CogVideoX:
         )
     codec = CogVideoXAutoencoder(folder.model("vae", "AutoencoderKLCogVideoX"))
     encoder = folder.model("text_encoder", "T5EncoderModel")
-    tokenizer = folder.tokenizer("T5Tokenizer")
+    tokenizer = folder.tokenizer("T5TokenizerFast")
     text = T5Text(tokenizer, encoder, config.max_text_seq_length, "counted")
     folder.check_fit(
         [

@@ -1,20 +1,18 @@
-"""A folder in the layout of diffusers: its index, components and what the model is made for."""
+"""A folder in the layout of diffusers: its index and its components."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mcm.backbones.base import BackboneSpec
 from mcm.backbones.components import load_component, load_tokenizer, read_json
-from mcm.backbones.latents import VideoCodec
-from mcm.backbones.text import TextEncoder
+from mcm.backbones.native import Native
 from mcm.diffusion import Prediction
-from mcm.errors import UserError, nearest
+from mcm.errors import UserError
 
 INDEX = "model_index.json"
 NATIVE = "mcm.json"
@@ -25,63 +23,6 @@ _PREDICTIONS: dict[str, Prediction] = {
     "sample": "x0",
     "flow_prediction": "velocity",
 }
-
-
-@dataclass(frozen=True)
-class Native:
-    """What a model is made for, as its family says and a folder's `mcm.json` may change.
-
-    Attributes:
-        frames: Frames of a clip.
-        height: In pixels; ``None`` takes it from the network's configuration.
-        width: In pixels; ``None`` as for the height.
-        fps: Frames per second.
-        guidance: Best guidance scale, in diffusers' convention.
-        guidance_range: Range of the paper's w for distillation (diffusers' scale − 1).
-        motion_adapter: Folder of a `MotionAdapter`, relative to the model's (AnimateDiff).
-    """
-
-    frames: int
-    height: int | None
-    width: int | None
-    fps: int
-    guidance: float
-    guidance_range: tuple[float, float]
-    motion_adapter: str | None = None
-
-    def sized(self, side: int) -> Native:
-        """Return the same with a square's height and width where there is none."""
-        return replace(self, height=self.height or side, width=self.width or side)
-
-    def spec(
-        self,
-        family: str,
-        prediction: Prediction,
-        codec: VideoCodec,
-        text: TextEncoder,
-        lora_targets: tuple[str, ...],
-        spatial_patch: int = 1,
-        temporal_patch: int = 1,
-    ) -> BackboneSpec:
-        """Return the specification of a model with these components."""
-        assert self.height is not None and self.width is not None
-        return BackboneSpec(
-            family=family,
-            prediction=prediction,
-            latent_channels=codec.latent_channels,
-            spatial_factor=codec.spatial_factor,
-            temporal_factor=codec.temporal_factor,
-            frames=self.frames,
-            height=self.height,
-            width=self.width,
-            fps=self.fps,
-            guidance_range=self.guidance_range,
-            guidance=self.guidance,
-            lora_targets=lora_targets,
-            max_tokens=text.max_tokens,
-            spatial_patch=spatial_patch,
-            temporal_patch=temporal_patch,
-        )
 
 
 @dataclass(frozen=True)
@@ -164,20 +105,10 @@ class PipelineFolder:
         """Return what the model is made for: the family's values, or those of `mcm.json`.
 
         Raises:
-            UserError: `mcm.json` has an unknown key.
+            UserError: `mcm.json` has an unknown key or a value that does not fit.
         """
         path = self.path / NATIVE
-        values = read_json(path, "a JSON object") if path.is_file() else {}
-        known = [field.name for field in fields(Native)]
-        for key in values:
-            if key not in known:
-                near = nearest(key, known)
-                hint = f"; the nearest known key is {near}" if near else ""
-                raise UserError(f"{path}: {key}: unknown key{hint}; known are {', '.join(known)}")
-        if "guidance_range" in values:
-            low, high = values["guidance_range"]
-            values["guidance_range"] = float(low), float(high)
-        return replace(usual, **values)
+        return usual.changed(read_json(path, "a JSON object"), path) if path.is_file() else usual
 
     def check_fit(self, pairs: Iterable[tuple[str, int, str, int]]) -> None:
         """Compare what components take with what others give.

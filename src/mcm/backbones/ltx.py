@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mcm.backbones.base import Condition
-from mcm.backbones.folder import Native, PipelineFolder
+from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
@@ -87,7 +88,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> LTXVideo:
     config = network.config
     codec = LTXAutoencoder(folder.model("vae", "AutoencoderKLLTXVideo"))
     encoder = folder.model("text_encoder", "T5EncoderModel")
-    text = T5Text(folder.tokenizer("T5Tokenizer"), encoder, _MAX_TOKENS, "masked")
+    text = T5Text(folder.tokenizer("T5TokenizerFast"), encoder, _MAX_TOKENS, "masked")
     folder.check_fit(
         [
             ("transformer: in_channels", config.in_channels, "vae", codec.latent_channels),

@@ -13,8 +13,9 @@ from mcm.backbones.animatediff import check_fit
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
 from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
-from mcm.backbones.folder import Native, PipelineFolder
+from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.latents import FrameCodec
+from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
 from mcm.backbones.variants import Mode

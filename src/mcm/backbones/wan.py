@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mcm.backbones.base import Condition
-from mcm.backbones.folder import Native, PipelineFolder
+from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
@@ -129,7 +130,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> Wan:
     network, usual = _network(folder, schedule)
     codec = WanAutoencoder(folder.model("vae", "AutoencoderKLWan"))
     encoder = folder.model("text_encoder", "UMT5EncoderModel")
-    text = T5Text(folder.tokenizer("T5Tokenizer"), encoder, _MAX_TOKENS, "zeroed", prompt_clean)
+    text = T5Text(folder.tokenizer("T5TokenizerFast"), encoder, _MAX_TOKENS, "zeroed", prompt_clean)
     config: Any = (network.transformer if isinstance(network, Experts) else network).config
     folder.check_fit(
         [
