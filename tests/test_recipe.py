@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcm.errors import UserError
@@ -218,6 +218,7 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_siz
     teacher=texts,
     prompts=st.lists(texts, max_size=3),
 )
+@example(lr=1.0, weight=0.0, seed=0, teacher="0E0", prompts=["1e-5"])
 def test_dump_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory,
     lr: float,

@@ -44,11 +44,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes a text such as `1e-5`, which the loader reads as a number."""
+
+
+for _style in (_Loader, _Dumper):
+    _style.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def resolve(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -81,7 +86,8 @@ def read(path: str | os.PathLike[str], kind: type[S], overrides: Sequence[str] =
 
 def dump(recipe: Recipe) -> str:
     """Return the recipe as YAML that `resolve` reads back equal."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = recipe.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def save(recipe: Recipe, folder: str | os.PathLike[str]) -> Path:

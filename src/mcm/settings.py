@@ -49,8 +49,8 @@ class ModelSection(Section):
 
     teacher: Name
     """Name of an embedded teacher (`fluent`), or a folder in the layout of diffusers."""
-    family: Literal["auto", "animatediff"] = "auto"
-    """Backbone family; `auto` reads it from the teacher's folder."""
+    family: Literal["auto", "animatediff", "modelscope", "wan", "ltx", "cogvideox"] = "auto"
+    """Backbone family, which is read from the teacher's folder; any but `auto` is checked."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the frozen weights; `auto` takes the device's best."""
     device: Device = "auto"

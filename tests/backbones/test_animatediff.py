@@ -1,11 +1,20 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AnimateDiffPipeline, UNetMotionModel
-from tests.backbones.tiny import FRAMES, PROMPTS
+from diffusers import (
+    AnimateDiffPipeline,
+    DDIMScheduler,
+    MotionAdapter,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
+from tests.backbones.tiny import FRAMES, PROMPTS, WIDTH
 from torch import Tensor
 
+from mcm.backbones.adapters import save_adapter
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.loading import load_backbone
 from mcm.diffusion import NoiseLevel, Prediction, convert, ddim_step, guide
@@ -137,3 +146,91 @@ def test_bfloat16_stays_close(
         p.grad.dtype for p in half.adapter_parameters("student").values() if p.grad is not None
     }
     assert grads == {torch.float32}
+
+
+@pytest.fixture
+def stable_diffusion(tiny_teacher_kl: Path, tmp_path: Path) -> Path:
+    """A folder of an image model as Stable Diffusion 1.5 has it: scaled-linear betas."""
+    folder = Path(shutil.copytree(tiny_teacher_kl, tmp_path / "sd"))
+    shutil.rmtree(folder / "unet")
+    UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+    ).save_pretrained(folder / "unet")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def motion_modules(folder: Path, middle: bool) -> Path:
+    """Write motion modules as v1-5-2 (with a middle block) or v1-5-3 (without) has them."""
+    motion = MotionAdapter(
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=8,
+        use_motion_mid_block=middle,
+        motion_max_seq_length=16,
+    )
+    for parameter in motion.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    motion.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("middle", [True, False])
+def test_stable_diffusion_with_motion_modules_is_the_stock_pipeline(
+    stable_diffusion: Path, tmp_path: Path, latents: Tensor, timesteps: Tensor, middle: bool
+) -> None:
+    motion = motion_modules(tmp_path / "motion", middle)
+    backbone = load_backbone(stable_diffusion, "cpu", "float32", motion_adapter=motion)
+    scheduler = DDIMScheduler.from_pretrained(
+        stable_diffusion / "scheduler",
+        beta_schedule="linear",
+        clip_sample=False,
+        steps_offset=1,
+        timestep_spacing="linspace",
+    )
+    stock = AnimateDiffPipeline.from_pretrained(
+        stable_diffusion, motion_adapter=MotionAdapter.from_pretrained(motion), scheduler=scheduler
+    )
+    states = backbone.encode_prompt(PROMPTS)
+    per_frame = states.tokens_bld.repeat_interleave(FRAMES, 0)
+    expected = stock.unet(latents, timesteps, per_frame).sample
+    ours = backbone.predict(latents, timesteps, states, "epsilon")
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    alpha, _ = backbone.schedule.alpha_sigma(torch.arange(1000))
+    torch.testing.assert_close(alpha**2, scheduler.alphas_cumprod)
+    names = ("beta_schedule", "beta_start", "clip_sample", "steps_offset", "timestep_spacing")
+    again = backbone.to_pipeline().scheduler
+    assert isinstance(again, DDIMScheduler)
+    assert all(again.config[name] == scheduler.config[name] for name in names)
+    with_middle = hasattr(backbone.network.mid_block, "motion_modules")
+    assert with_middle == middle
+
+
+@pytest.mark.parametrize("middle", [True, False])
+def test_adapters_over_motion_modules_load_in_the_stock_pipeline(
+    stable_diffusion: Path, tmp_path: Path, middle: bool
+) -> None:
+    motion = motion_modules(tmp_path / "motion", middle)
+    backbone = load_backbone(stable_diffusion, "cpu", "float32", motion_adapter=motion)
+    backbone.add_adapter("student", 2, 2.0)
+    save_adapter(backbone, "student", tmp_path / "student")
+    stock = AnimateDiffPipeline.from_pretrained(
+        stable_diffusion, motion_adapter=MotionAdapter.from_pretrained(motion)
+    )
+    stock.load_lora_weights(tmp_path / "student")
+    assert stock.get_list_adapters()["unet"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from tests.backbones.family import folder_of
 from tests.backbones.tiny import FRAMES, MAX_TOKENS, PROMPTS, SIZE, WIDTH
 
 from mcm.backbones.loading import load_backbone
@@ -157,6 +158,8 @@ def pickle_the_network(folder: Path) -> None:
         (lambda f: edit(f / "model_index.json", vae=["x", "VAE"]), "component vae is a VAE"),
         (lambda f: edit(f / "model_index.json", vae=None), "component vae: got None"),
         (lambda f: edit(f / "mcm.json", frame=3), "frame: unknown key; .*key is frames"),
+        (lambda f: edit(f / "mcm.json", frames="16"), "frames: got '16', expected a whole number"),
+        (lambda f: edit(f / "mcm.json", guidance_range=[5, 3]), "two numbers, the least first"),
         (
             lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="x"),
             "prediction_type: got 'x'",
@@ -180,3 +183,8 @@ def test_components_of_different_models_are_told(folder: Path, tiny_teacher_kl: 
     edit(folder / "model_index.json", vae=["diffusers", "AutoencoderKL"])
     with pytest.raises(UserError, match="unet: in_channels is 4, but component vae gives 8"):
         load_backbone(folder, "cpu", "float32")
+
+
+def test_motion_modules_are_for_animatediff_alone() -> None:
+    with pytest.raises(UserError, match="is of family wan; only animatediff takes one"):
+        load_backbone(folder_of("wan"), "cpu", "float32", motion_adapter="motion")

@@ -47,10 +47,10 @@ def make_tiny_animatediff(
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        tokenizer = _make_tokenizer()
+        tokenizer = make_tokenizer()
         pipeline = AnimateDiffPipeline(
-            vae=_make_autoencoder(autoencoder),
-            text_encoder=_make_text_encoder(tokenizer),
+            vae=make_autoencoder(autoencoder),
+            text_encoder=make_text_encoder(tokenizer),
             tokenizer=tokenizer,
             unet=_make_network(),
             motion_adapter=None,
@@ -74,7 +74,7 @@ def _load_once(folder: Path, mode: Mode) -> AnimateDiff:
     return load_backbone(folder, "cpu", "float32", mode)
 
 
-def _make_tokenizer() -> CLIPTokenizer:
+def make_tokenizer() -> CLIPTokenizer:
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Sequence(
@@ -94,7 +94,7 @@ def _make_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocabulary, merges, model_max_length=MAX_TOKENS)
 
 
-def _make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -130,7 +130,7 @@ def _make_network() -> UNetMotionModel:
     return network
 
 
-def _make_autoencoder(kind: str) -> AutoencoderDC | AutoencoderKL | AutoencoderTiny:
+def make_autoencoder(kind: str) -> AutoencoderDC | AutoencoderKL | AutoencoderTiny:
     if kind == "kl":
         blocks = len(CHANNELS)
         return AutoencoderKL(

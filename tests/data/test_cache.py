@@ -1,5 +1,6 @@
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,14 @@ def test_values_too_large_for_the_format_are_refused(tmp_path: Path, videos, bac
         cache_videos(videos, backbone, tmp_path / "a", **QUIET)
     cache_videos(videos, backbone, tmp_path / "b", dtype="bfloat16", **QUIET)
     assert CachedVideos(tmp_path / "b").batch([0]).latents_bcthw.abs().max() > 1e5
+
+
+def test_frames_and_size_fit_the_steps_of_the_backbone(tmp_path: Path, videos, backbone) -> None:
+    backbone.spec = replace(backbone.spec, temporal_factor=4, temporal_patch=2, spatial_patch=2)
+    with pytest.raises(UserError, match=r"frames: got 4, .* then 8 at a time; .* are 1 and 9"):
+        cache_videos(videos, backbone, tmp_path / "a", size=(16, 32), **QUIET)
+    with pytest.raises(UserError, match=r"width 24 is not a multiple of 16"):
+        cache_videos(videos, backbone, tmp_path / "a", frames=9, **QUIET)
 
 
 @pytest.mark.parametrize(

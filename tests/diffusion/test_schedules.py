@@ -116,3 +116,17 @@ def test_a_dynamic_shift_is_the_one_diffusers_applies(kind: Any) -> None:
     torch.testing.assert_close(schedule.shifted(sigmas), expected)
     with pytest.raises(UserError, match="number of latent tokens"):
         FlowSchedule.from_scheduler_config(config)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 50])
+def test_points_stretched_to_a_terminal_are_those_of_diffusers(steps: int) -> None:
+    config = {"shift": 7.0, "shift_terminal": 0.1}
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**config)
+    scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist())
+    ours = FlowSchedule.from_scheduler_config(config).spaced_timesteps(steps)
+    torch.testing.assert_close(ours.flip(0), scheduler.timesteps, rtol=1e-5, atol=1e-3)
+    assert ours[0] == pytest.approx(100.0)
+
+
+def test_one_point_has_no_terminal_to_be_stretched_to() -> None:
+    assert FlowSchedule(7.0, terminal=0.1).spaced_timesteps(1).tolist() == [1000.0]

@@ -63,3 +63,13 @@ def test_each_group_is_clipped_by_itself(trainer_of, recipe_of) -> None:
     }
     assert clipped["student"] == pytest.approx(float(norms["grad_norm/student"]))
     assert float(clipped["critic"]) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_gradient_that_no_sample_reached_is_zero(trainer_of, recipe_of) -> None:
+    learner = trainer_of(recipe_of()).learner
+    parameters = [p for group in learner.groups.values() for p in group]
+    parameters[0].grad = torch.ones_like(parameters[0])
+    gradients = learner.gradients()
+    assert [g.shape for g in gradients] == [p.shape for p in parameters]
+    assert gradients[0].all()
+    assert not any(gradient.any() for gradient in gradients[1:])

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tests.backbones.tiny import make_tiny_animatediff
+from tests.backbones.tiny_families import make_tiny
 
 from mcm.data.cache import cache_images, cache_videos
 from mcm.data.samples import Sample
@@ -24,6 +27,8 @@ from mcm.recipe import resolve
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PROMPTS = ["a fox moving left on a blue background", "a star going up"]
+TEACHERS = {"wan-2.2": "wan-2.2"}
+"""Tiny models of recipes that need another than their family's usual."""
 SMALL = [
     "student.rank=2",
     "student.alpha=2.0",
@@ -32,6 +37,7 @@ SMALL = [
     "critic.width=8",
     "optimizer.warmup_steps=0",
     "trainer.batch_size=2",
+    "trainer.gradient_accumulation=1",
     "trainer.tracker=none",
     "trainer.validation.prompts=[]",
     "trainer.checkpoint_minutes=null",
@@ -55,14 +61,24 @@ class Listed:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny teacher, a cache of clips and a cache of images."""
+def world_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make, once for each name of a tiny model, what :func:`make_world` makes."""
+    return cache(lambda name: make_world(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def world(world_of: Callable[[str], Path]) -> Path:
+    return world_of("animatediff")
+
+
+def make_world(name: str, folder: Path) -> Path:
+    """Write a tiny teacher, a cache of clips and a cache of images, and return the folder."""
     import av
 
     from mcm.backbones.loading import load_backbone
 
-    folder = tmp_path_factory.mktemp("world")
-    teacher = load_backbone(make_tiny_animatediff(folder / "teacher"), "cpu", "float32")
+    make = make_tiny_animatediff if name == "animatediff" else partial(make_tiny, name)
+    teacher = load_backbone(make(folder / "teacher"), "cpu", "float32")
     draw = np.random.default_rng(0)
     clips, images = [], []
     for number in range(10):
@@ -70,7 +86,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with av.open(str(path), "w") as container:
             stream = container.add_stream("ffv1", rate=8)
             stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv444p"
-            for pixels in draw.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8):
+            for pixels in draw.integers(0, 255, (9, 32, 32, 3), dtype=np.uint8):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
@@ -99,7 +115,9 @@ def digest(student: Path) -> str:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_runs(world: Path, tmp_path: Path, recipe: Path, capsys) -> None:
+def test_every_recipe_runs(world_of, tmp_path: Path, recipe: Path, capsys) -> None:
+    family = resolve(recipe).model.family
+    world = world_of(TEACHERS.get(recipe.stem, "animatediff" if family == "auto" else family))
     resolved = resolve(recipe, overrides(world, tmp_path / "out", 2))
     if resolved.data.images is not None:
         images = f"data.images={world / 'images'}"
@@ -166,6 +184,32 @@ def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str)
     assert not np.array_equal(clips[0].frames, clips[1].frames)
 
 
+@pytest.mark.parametrize("name", ["modelscope", "wan-2.2", "cogvideox", "ltx"])
+def test_a_student_of_every_family_generates(world_of, tmp_path: Path, name: str) -> None:
+    from mcm.sampling.pipeline import load
+
+    smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of(name)
+    more = (
+        "optimizer.lr=0.1",
+        "trainer.validation.prompts=[a star going up]",
+        "trainer.validation.steps=[1]",
+        "trainer.validation.teacher_steps=2",
+    )
+    student = distill(resolve(smoke, overrides(world, tmp_path, 1, *more)))
+    assert (tmp_path / "validation" / "step-00000001.png").is_file()
+    models = [load(place, "cpu", "float32") for place in (student, world / "teacher")]
+    clips = [m.generate("a star going up", 2, seed=1, guidance=1.0) for m in models]
+    spec = models[0].backbone.spec
+    assert clips[0].frames.shape == (spec.frames, spec.height, spec.width, 3)
+    assert not np.array_equal(clips[0].frames, clips[1].frames)
+
+
+def test_a_teacher_of_another_family_is_refused(world: Path, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / "wan-1.3b.yaml"
+    with pytest.raises(UserError, match=r"model.family: got wan, but .* is of family animatediff"):
+        distill(resolve(recipe, overrides(world, tmp_path, 1)))
+
+
 def test_a_student_is_continued(world: Path, tmp_path: Path) -> None:
     smoke = ROOT / "recipes" / "fluent-smoke.yaml"
     first = distill(resolve(smoke, overrides(world, tmp_path / "a", 1)))
@@ -229,6 +273,15 @@ def test_killed_and_resumed_the_student_is_bit_identical(world: Path, tmp_path: 
     resumed = distill(resolve(smoke, more))
     whole = distill(resolve(smoke, overrides(world, tmp_path / "whole", 20)))
     assert digest(resumed) == digest(whole)
+
+
+def test_two_experts_resume_to_the_same_student(world_of, tmp_path: Path) -> None:
+    smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of("wan-2.2")
+    distill(resolve(smoke, overrides(world, tmp_path / "a", 2)))
+    resumed = distill(resolve(smoke, overrides(world, tmp_path / "a", 4, "trainer.resume=latest")))
+    whole = distill(resolve(smoke, overrides(world, tmp_path / "b", 4)))
+    for name in ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_2.safetensors"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.timeout(900)

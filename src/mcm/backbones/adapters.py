@@ -1,7 +1,9 @@
 """Students as files: LoRA that stock diffusers loads, or the whole network, beside `mcm.json`.
 
-A LoRA file holds ``unet.<module>.lora_A.weight`` and ``…lora_B.weight`` with α/r multiplied into
-B, so that every reader that takes the scale as 1 (diffusers, ComfyUI) is right.
+A LoRA file holds ``unet.<module>.lora_A.weight`` and ``…lora_B.weight`` (or ``transformer.…``)
+with α/r multiplied into B, so that every reader that takes the scale as 1 (diffusers, ComfyUI) is
+right. A model of two networks has a file for each: diffusers gives both the same component, so
+one file could not tell them apart.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.errors import UserError
 
@@ -55,7 +57,10 @@ class LoraFile:
 
 
 def save_adapter(
-    backbone: AnimateDiff, name: str, folder: str | Path, notes: Mapping[str, Any] | None = None
+    backbone: PipelineBackbone,
+    name: str,
+    folder: str | Path,
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an adapter, or in full mode a copy of the network, and `mcm.json`.
 
@@ -77,19 +82,19 @@ def save_adapter(
     facts["base"] = fingerprint(backbone.variants.base)
     if isinstance(backbone.variants, LoraVariants):
         facts["rank"], facts["alpha"] = backbone.variants.rank_alpha(name)
-        scale = facts["alpha"] / facts["rank"]
-        _write_lora(backbone.adapter_parameters(name), scale, folder)
+        _write_lora(backbone, name, facts["alpha"] / facts["rank"], folder)
     else:
         with backbone.using(name):
-            network: Any = backbone.network
-            network.save_pretrained(folder / backbone.component)
+            networks: dict[str, Any] = dict(backbone.networks())
+        for component, network in networks.items():
+            network.save_pretrained(folder / component)
     text = json.dumps(facts | dict(notes or {}), indent=2, ensure_ascii=False)
     (folder / NOTES_FILE).write_text(text + "\n", encoding="utf-8")
     return folder
 
 
 def load_adapter(
-    backbone: AnimateDiff, path: str | Path, name: str, trainable: bool = False
+    backbone: PipelineBackbone, path: str | Path, name: str, trainable: bool = False
 ) -> dict[str, Any]:
     """Add an adapter with the weights of a file or folder of `save_adapter`.
 
@@ -103,7 +108,7 @@ def load_adapter(
     if not isinstance(backbone.variants, LoraVariants):
         _load_copy(backbone, Path(path), name, trainable)
         return notes
-    content = read_lora(path, backbone.variants.base, backbone.component)
+    content = _read_all(backbone, path)
     alpha = float(notes.get("alpha", content.rank))
     backbone.variants.add(name, content.rank, alpha, trainable, targets=list(content.pairs))
     parameters = backbone.adapter_parameters(name)
@@ -114,7 +119,7 @@ def load_adapter(
     return notes
 
 
-def merge_adapter(backbone: AnimateDiff, path: str | Path) -> dict[str, Any]:
+def merge_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Any]:
     """Add an adapter to the base weights for good: W ← W + B·A, at no cost in each call.
 
     Returns:
@@ -124,7 +129,7 @@ def merge_adapter(backbone: AnimateDiff, path: str | Path) -> dict[str, Any]:
         UserError: The file is missing, is no safetensors file or fits another base.
     """
     base = backbone.variants.base
-    content = read_lora(path, base, backbone.component)
+    content = _read_all(backbone, path)
     with torch.no_grad():
         for module, (a, b) in content.pairs.items():
             weight = _base_weight(base, module)
@@ -181,30 +186,64 @@ def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
     return LoraFile(path, pairs)
 
 
-def _write_lora(parameters: Mapping[str, Tensor], scale: float, folder: Path) -> None:
-    from diffusers import AnimateDiffPipeline
-
-    weights = {
-        key: (value.detach().float() * (scale if key.endswith(_B) else 1.0)).cpu().contiguous()
-        for key, value in parameters.items()
+def _prefixes(backbone: PipelineBackbone) -> dict[str, str]:
+    """Return the file of each network and how the names of its modules begin."""
+    names = list(backbone.networks())
+    if len(names) == 1:
+        return {LORA_FILE: ""}
+    stem, suffix = LORA_FILE.split(".")
+    return {
+        f"{stem}_{n}.{suffix}" if n > 1 else LORA_FILE: f"{name}."
+        for n, name in enumerate(names, start=1)
     }
-    AnimateDiffPipeline.save_lora_weights(folder, unet_lora_layers=weights)
 
 
-def _load_copy(backbone: AnimateDiff, folder: Path, name: str, trainable: bool) -> None:
+def _read_all(backbone: PipelineBackbone, path: str | Path) -> LoraFile:
+    """Read the files of all networks: those of a folder, or a file and those beside it."""
+    path = Path(path)
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    for file, prefix in _prefixes(backbone).items():
+        beside = path if file == LORA_FILE else path.with_name(file)
+        place = path / file if path.is_dir() else beside
+        network = backbone.variants.base.get_submodule(prefix.rstrip("."))
+        content = read_lora(place, network, backbone.component)
+        pairs |= {prefix + module: pair for module, pair in content.pairs.items()}
+    return LoraFile(path, pairs)
+
+
+def _write_lora(backbone: PipelineBackbone, name: str, scale: float, folder: Path) -> None:
+    import diffusers
+
+    pipeline: Any = getattr(diffusers, backbone.pipeline)
+    parameters = backbone.adapter_parameters(name).items()
+    for file, prefix in _prefixes(backbone).items():
+        weights = {
+            key.removeprefix(prefix): value.detach().float() * (scale if key.endswith(_B) else 1.0)
+            for key, value in parameters
+            if key.startswith(prefix)
+        }
+        weights = {key: value.cpu().contiguous() for key, value in weights.items()}
+        layers = {f"{backbone.component}_lora_layers": weights}
+        pipeline.save_lora_weights(folder, weight_name=file, **layers)
+
+
+def _load_copy(backbone: PipelineBackbone, folder: Path, name: str, trainable: bool) -> None:
     from mcm.backbones.components import load_component
 
-    network = load_component(folder, backbone.component, "UNetMotionModel", torch.float32)
     backbone.add_adapter(name, 0, 0.0, trainable)
-    theirs, ours = network.state_dict(), backbone.adapter_parameters(name)
-    for key, value in ours.items():
-        if key not in theirs or theirs[key].shape != value.shape:
-            got = tuple(theirs[key].shape) if key in theirs else "nothing"
-            raise UserError(
-                f"{folder / backbone.component}: made for another base: {key}: got {got}, "
-                f"expected {tuple(value.shape)}"
-            )
-        value.data.copy_(theirs[key])
+    with backbone.using(name):
+        networks = backbone.networks()
+    for component, network in networks.items():
+        loaded = load_component(folder, component, type(network).__name__, torch.float32)
+        theirs: dict[str, Tensor] = loaded.state_dict()
+        for key, value in network.named_parameters():
+            if key not in theirs or theirs[key].shape != value.shape:
+                got = tuple(theirs[key].shape) if key in theirs else "nothing"
+                raise UserError(
+                    f"{folder / component}: made for another base: {key}: got {got}, "
+                    f"expected {tuple(value.shape)}"
+                )
+            value.data.copy_(theirs[key])
 
 
 def _lora_path(path: Path) -> Path:

@@ -80,6 +80,9 @@ class BackboneSpec:
         guidance: Best guidance scale of the teacher, in diffusers' convention.
         lora_targets: Suffixes of the module names that an adapter changes.
         max_tokens: Longest prompt in tokens, special tokens included.
+        spatial_patch: Latent positions to one token of the network, along height or width.
+        temporal_patch: Latent frames after the first that belong together; 2 if an autoencoder
+            decodes them in pairs.
     """
 
     family: str
@@ -95,6 +98,18 @@ class BackboneSpec:
     guidance: float
     lora_targets: tuple[str, ...]
     max_tokens: int
+    spatial_patch: int = 1
+    temporal_patch: int = 1
+
+    @property
+    def size_step(self) -> int:
+        """What height and width in pixels must be multiples of."""
+        return self.spatial_factor * self.spatial_patch
+
+    @property
+    def frame_step(self) -> int:
+        """What the number of frames after the first must be a multiple of."""
+        return self.temporal_factor * self.temporal_patch
 
     def latent_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None

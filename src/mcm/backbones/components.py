@@ -13,16 +13,8 @@ import torch
 
 from mcm.errors import UserError
 
-_LIBRARIES = {
-    "AutoencoderDC": "diffusers",
-    "AutoencoderKL": "diffusers",
-    "AutoencoderTiny": "diffusers",
-    "CLIPTextModel": "transformers",
-    "CLIPTokenizer": "transformers",
-    "MotionAdapter": "diffusers",
-    "UNet2DConditionModel": "diffusers",
-    "UNetMotionModel": "diffusers",
-}
+_OF_TRANSFORMERS = ("CLIP", "T5", "UMT5")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 _REMEDY = "fetch or copy the folder again"
 
 
@@ -36,11 +28,11 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
         dtype: Of its weights.
 
     Raises:
-        UserError: The component is missing, half there, of other shapes or of an unknown class.
+        UserError: The component is missing, half there or of other shapes.
     """
     path = component_folder(folder, name, kind)
-    loader = _class_of(path, name, kind)
-    key = "torch_dtype" if _LIBRARIES[kind] == "diffusers" else "dtype"
+    loader = _class_of(kind)
+    key = "torch_dtype" if _library(kind) == "diffusers" else "dtype"
     try:
         with _quiet():
             model, info = loader.from_pretrained(
@@ -66,16 +58,15 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
     """Load a tokenizer from ``folder/name``.
 
     Raises:
-        UserError: It is missing, broken or of an unknown class.
+        UserError: It is missing or broken.
     """
     path = component_folder(folder, name, kind)
-    loader = _class_of(path, name, kind)
-    if not any((path / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+    if not any((path / file).is_file() for file in _VOCABULARIES):
         raise UserError(
-            f"{path}: component {name} ({kind}) has no tokenizer.json or vocab.json; {_REMEDY}"
+            f"{path}: component {name} ({kind}) has none of {', '.join(_VOCABULARIES)}; {_REMEDY}"
         )
     try:
-        return loader.from_pretrained(path, local_files_only=True)
+        return _class_of(kind).from_pretrained(path, local_files_only=True)
     except Exception as error:
         raise _broken(path, name, kind, error) from error
 
@@ -109,12 +100,12 @@ def component_folder(folder: Path, name: str, kind: str) -> Path:
     return path
 
 
-def _class_of(path: Path, name: str, kind: str) -> Any:
-    if kind not in _LIBRARIES:
-        raise UserError(
-            f"{path}: component {name} is a {kind}; expected one of {', '.join(_LIBRARIES)}"
-        )
-    return getattr(importlib.import_module(_LIBRARIES[kind]), kind)
+def _class_of(kind: str) -> Any:
+    return getattr(importlib.import_module(_library(kind)), kind)
+
+
+def _library(kind: str) -> str:
+    return "transformers" if kind.startswith(_OF_TRANSFORMERS) else "diffusers"
 
 
 def _broken(path: Path, name: str, kind: str, error: Exception) -> UserError:

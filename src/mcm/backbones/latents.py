@@ -1,8 +1,8 @@
-"""Frames to scaled latents and back, whatever the class of the image autoencoder."""
+"""Video to scaled latents and back: the contract, and image autoencoders frame by frame."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,15 +10,50 @@ from torch import Tensor
 _CHUNK = 16
 
 
-class FrameCodec:
-    """A frozen image autoencoder of diffusers, used frame by frame.
-
-    Works with `AutoencoderKL` (whose posterior's mode is taken), `AutoencoderDC` and
-    `AutoencoderTiny`. Frames are coded 16 at a time, which bounds memory.
+class VideoCodec(Protocol):
+    """A frozen autoencoder of diffusers.
 
     Attributes:
         autoencoder: The diffusers model.
     """
+
+    autoencoder: Any
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels to one latent position, along height or width."""
+
+    @property
+    def temporal_factor(self) -> int:
+        """Frames to one latent frame."""
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent frame."""
+
+    def encode(self, video_bcthw: Tensor) -> Tensor:
+        """Return scaled latents (b, c, t, h, w), float32, of pixels in [-1, 1]."""
+
+    def decode(self, latents_bcthw: Tensor, indices_bl: Tensor | None = None) -> Tensor:
+        """Return the frames asked for, or all, (b, l, 3, H, W), about [-1, 1], float32."""
+
+    def free_encoder(self) -> None:
+        """Drop the encoder half; decoding goes on."""
+
+
+class FrameCodec:
+    """A frozen image autoencoder of diffusers, used frame by frame.
+
+    Works with `AutoencoderKL` (whose posterior's mode is taken), `AutoencoderDC` and
+    `AutoencoderTiny`. Frames are coded 16 at a time, which bounds memory; only the frames asked
+    for are decoded.
+
+    Attributes:
+        autoencoder: The diffusers model.
+        temporal_factor: Every frame has a latent frame.
+    """
+
+    temporal_factor = 1
 
     def __init__(self, autoencoder: Any) -> None:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
@@ -42,17 +77,24 @@ class FrameCodec:
         return float(self.autoencoder.config["scaling_factor"])
 
     @torch.no_grad()
-    def encode(self, frames_bchw: Tensor) -> Tensor:
-        """Return scaled latents (b, c, h, w), float32, of pixels in [-1, 1]."""
+    def encode(self, video_bcthw: Tensor) -> Tensor:
+        """Return scaled latents (b, c, t, h, w), float32, of pixels in [-1, 1]."""
         assert self.autoencoder.encoder is not None, "the video encoder was freed"
-        parts = frames_bchw.to(self.autoencoder.device, self.dtype).split(_CHUNK)
-        latents = [_latents_of(self.autoencoder.encode(part)) for part in parts]
-        return torch.cat(latents).float() * self.scale
+        frames = video_bcthw.transpose(1, 2)
+        parts = frames.flatten(0, 1).to(self.autoencoder.device, self.dtype).split(_CHUNK)
+        latents = torch.cat([_latents_of(self.autoencoder.encode(part)) for part in parts])
+        latents = latents.float() * self.scale
+        return latents.reshape(*frames.shape[:2], *latents.shape[1:]).transpose(1, 2).contiguous()
 
-    def decode(self, latents_bchw: Tensor) -> Tensor:
-        """Return pixels (b, 3, H, W), about [-1, 1], float32; differentiable."""
-        parts = (latents_bchw / self.scale).to(self.autoencoder.device, self.dtype).split(_CHUNK)
-        return torch.cat([self.autoencoder.decode(part).sample for part in parts]).float()
+    def decode(self, latents_bcthw: Tensor, indices_bl: Tensor | None = None) -> Tensor:
+        """Return the frames asked for, or all, (b, l, 3, H, W), about [-1, 1], float32."""
+        frames = latents_bcthw.transpose(1, 2)
+        if indices_bl is not None:
+            frames = pick_frames(frames, indices_bl)
+        raw = frames.flatten(0, 1) / self.scale
+        parts = raw.to(self.autoencoder.device, self.dtype).split(_CHUNK)
+        pixels = torch.cat([self.autoencoder.decode(part).sample for part in parts]).float()
+        return pixels.reshape(*frames.shape[:2], *pixels.shape[1:])
 
     def free_encoder(self) -> None:
         """Drop the encoder half; decoding goes on."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 
-import torch
-import torch.utils.checkpoint
 from torch import nn
 
 from mcm.errors import UserError
@@ -209,25 +207,6 @@ class FullVariants:
         """Return all parameters of a copy by name."""
         _check_known(name, self._networks)
         return dict(self._networks[name].named_parameters())
-
-
-def checkpoint_function(variants: Variants) -> Callable[..., Any]:
-    """Return a gradient-checkpointing function for diffusers' networks.
-
-    The recomputation in the backward pass runs at the variant of the forward pass, whichever is
-    active by then.
-    """
-
-    def run(module: Callable[..., Any], *args: Any) -> Any:
-        active = variants.active
-        return torch.utils.checkpoint.checkpoint(
-            module,
-            *args,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), variants.using(active)),
-        )
-
-    return run
 
 
 def _check_free(name: str, taken: dict[str, Any] | dict[str | None, Any]) -> None:

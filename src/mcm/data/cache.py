@@ -124,7 +124,8 @@ def cache_videos(
     size = size or (spec.height, spec.width)
     job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype)
     _check_video_job(job)
-    _check_size(job.size, spec.spatial_factor)
+    _check_frames(job.frames, spec.frame_step)
+    _check_size(job.size, spec.size_step)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
     return _make(source, backbone, Path(out), job, effort)
 
@@ -275,11 +276,21 @@ def _check_video_job(job: VideoJob) -> None:
         )
 
 
+def _check_frames(frames: int, step: int) -> None:
+    extra = (frames - 1) % step
+    if extra:
+        low, high = frames - extra, frames - extra + step
+        raise UserError(
+            f"frames: got {frames}, but the backbone encodes one frame and then {step} at a time; "
+            f"the nearest numbers are {low} and {high}"
+        )
+
+
 def _check_size(size: tuple[int, int], factor: int) -> None:
     for name, value in zip(("height", "width"), size, strict=True):
         if value < factor or value % factor:
             nearest = max(factor, round(value / factor) * factor)
             raise UserError(
                 f"size: {name} {value} is not a multiple of {factor}, the backbone's pixels to a "
-                f"latent; the nearest is {nearest}"
+                f"latent or patch; the nearest is {nearest}"
             )

@@ -138,10 +138,13 @@ class FlowSchedule:
     Attributes:
         shift: s of σ = s·u / (1 + (s − 1)·u), u evenly spaced in [0, 1].
         num_timesteps: T.
+        terminal: σ of the least noisy of evenly spaced points, to which all are stretched
+            (LTX-Video: 0.1); ``None`` leaves them as they are.
     """
 
     shift: float = 1.0
     num_timesteps: int = 1000
+    terminal: float | None = None
 
     @classmethod
     def from_scheduler_config(
@@ -150,16 +153,17 @@ class FlowSchedule:
         """Read a diffusers flow scheduler configuration (``scheduler_config.json``).
 
         Args:
-            config: Keys ``shift`` or ``flow_shift``, or ``use_dynamic_shifting`` and its own.
+            config: Keys ``shift`` or ``flow_shift``, or ``use_dynamic_shifting`` and its own;
+                ``shift_terminal``.
             tokens: Length of the latent sequence, needed with ``use_dynamic_shifting``.
 
         Raises:
             UserError: The shift depends on the sequence length and ``tokens`` is missing.
         """
-        steps = config.get("num_train_timesteps", 1000)
+        steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal")
         if config.get("use_dynamic_shifting"):
-            return cls(_dynamic_shift(config, tokens), steps)
-        return cls(float(config.get("flow_shift", config.get("shift", 1.0))), steps)
+            return cls(_dynamic_shift(config, tokens), steps, terminal)
+        return cls(float(config.get("flow_shift", config.get("shift", 1.0))), steps, terminal)
 
     def shifted(self, u: Tensor) -> Tensor:
         """σ = s·u / (1 + (s − 1)·u), from [0, 1] onto itself."""
@@ -177,12 +181,17 @@ class FlowSchedule:
     def spaced_timesteps(self, steps: int) -> Tensor:
         """t_i = T·shifted(i / N) for i = 1 .. N, float32; the last is T, pure noise.
 
+        With a terminal, 1 − σ_i is scaled so that σ_1 is it, for N > 1.
+
         Raises:
             UserError: ``steps`` is not within 1 .. T.
         """
         _check_steps(steps, self.num_timesteps)
         u_n = torch.arange(1, steps + 1, dtype=torch.float64) / steps
-        return (self.num_timesteps * self.shifted(u_n)).float()
+        sigma_n = self.shifted(u_n)
+        if self.terminal is not None and steps > 1:
+            sigma_n = 1 - (1 - sigma_n) * (1 - self.terminal) / (1 - sigma_n[0])
+        return (self.num_timesteps * sigma_n).float()
 
 
 def _betas(kind: BetaKind, beta_start: float, beta_end: float, steps: int) -> Tensor:

@@ -75,8 +75,14 @@ class Learner:
         return {f"lr/{name}": rates[name] for name in self.groups}
 
     def gradients(self) -> list[Tensor]:
-        """Return all gradients there are."""
+        """Return the gradients of all parameters, the same list on every process.
+
+        One that no sample reached, such as that of an expert of other timesteps, becomes zero.
+        """
         parameters = [p for group in self.groups.values() for p in group]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         return [p.grad for p in parameters if p.grad is not None]
 
     def clip(self) -> dict[str, Tensor]:

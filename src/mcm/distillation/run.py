@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mcm.backbones.adapters import load_adapter
-from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype
 from mcm.distillation import checkpoints
@@ -95,7 +95,9 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return Accelerator(cpu=device.type == "cpu", mixed_precision=wish, kwargs_handlers=handlers)
 
 
-def prepare_backbone(recipe: Recipe, device: torch.device) -> tuple[AnimateDiff, dict[str, Any]]:
+def prepare_backbone(
+    recipe: Recipe, device: torch.device
+) -> tuple[PipelineBackbone, dict[str, Any]]:
     """Load the teacher, add student and target, and return the teacher's identity as well.
 
     Raises:
@@ -105,6 +107,7 @@ def prepare_backbone(recipe: Recipe, device: torch.device) -> tuple[AnimateDiff,
     if dtype == "auto" and pick_dtype(dtype, device) == torch.float16:
         dtype = "float32"
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
+    _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
     rank, alpha = recipe.student.rank, recipe.student.alpha
     if recipe.student.init is None:
@@ -116,7 +119,16 @@ def prepare_backbone(recipe: Recipe, device: torch.device) -> tuple[AnimateDiff,
     return backbone, backbone_identity
 
 
-def _load_student(backbone: AnimateDiff, name: str, recipe: Recipe) -> None:
+def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
+    wanted, found = recipe.model.family, backbone.spec.family
+    if wanted not in ("auto", found):
+        raise UserError(
+            f"model.family: got {wanted}, but {recipe.model.teacher} is of family {found}; set "
+            "model.family=auto or give another teacher"
+        )
+
+
+def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None:
     student = find_model(name).student
     if student is None or student.mode != recipe.student.mode:
         found = "a teacher" if student is None else f"of mode {student.mode}"
@@ -146,7 +158,7 @@ def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None
     return None
 
 
-def _check_clips(feed: Feed, backbone: AnimateDiff) -> None:
+def _check_clips(feed: Feed, backbone: PipelineBackbone) -> None:
     shape = tuple(feed.videos.batch([0]).latents_bcthw.shape[1:])
     channels = backbone.spec.latent_channels
     if shape[0] != channels:

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
-from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.distillation.objective import STUDENT, MotionConsistency
 from mcm.recipe import FILE_NAME, dump
 from mcm.sampling.catalog import StudentCard, embedded_models
@@ -21,7 +21,7 @@ from mcm.settings import Recipe
 def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
     """Write the student's weights and the card that sampling reads."""
     backbone = objective.backbone
-    assert isinstance(backbone, AnimateDiff)
+    assert isinstance(backbone, PipelineBackbone)
     teacher = recipe.model.teacher
     base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
     consistency = recipe.consistency

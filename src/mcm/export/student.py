@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from mcm.backbones.adapters import LORA_FILE, LoraFile, merge_adapter, read_lora
-from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.loading import load_backbone
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError
 from mcm.sampling.catalog import ModelFiles, Student, find_model
 
@@ -44,7 +44,8 @@ class Exported:
         """Find a student.
 
         Raises:
-            UserError: There is none, or it is a teacher, or a network of its own.
+            UserError: There is none, or it is a teacher, a network of its own or of a family
+                without export.
         """
         files = find_model(name_or_folder)
         if files.student is None:
@@ -57,7 +58,14 @@ class Exported:
                 f"{name_or_folder}: is a network of its own (student.mode: full), whose folder "
                 "unet stock diffusers loads as it is; expected an adapter"
             )
-        return cls(files, files.student)
+        exported = cls(files, files.student)
+        family = exported.backbone.spec.family
+        if family != "animatediff":
+            raise UserError(
+                f"{name_or_folder}: is of family {family}, which cannot be exported yet; stock "
+                f"diffusers loads {exported.lora_path} as it is, where it has a LoRA loader"
+            )
+        return exported
 
     @property
     def lora_path(self) -> Path:
@@ -70,7 +78,7 @@ class Exported:
         return sorted((self.student.folder.parent / "auxiliary").glob("*.safetensors"))
 
     @cached_property
-    def backbone(self) -> AnimateDiff:
+    def backbone(self) -> PipelineBackbone:
         """The teacher, in float32 on the CPU."""
         return load_backbone(self.files.teacher, "cpu", "float32")
 
@@ -82,7 +90,7 @@ class Exported:
         """
         return read_lora(self.lora_path, self.backbone.variants.base, self.backbone.component)
 
-    def merged(self) -> AnimateDiff:
+    def merged(self) -> PipelineBackbone:
         """Return a teacher of its own with the adapter added to its weights."""
         backbone = load_backbone(self.files.teacher, "cpu", "float32")
         merge_adapter(backbone, self.student.folder)

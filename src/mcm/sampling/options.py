@@ -88,13 +88,13 @@ def resolve(
         UserError: A value is out of its range; the message names the nearest valid ones.
     """
     height, width = (spec.height, spec.width) if size is None else size
-    check_size(height, width, spec.spatial_factor)
+    check_size(height, width, spec.size_step)
     return Settings(
         sampler=defaults.sampler if sampler is None else sampler,
         steps=check_steps(defaults.steps if steps is None else steps),
         guidance=_check_guidance(defaults.guidance if guidance is None else guidance),
         frames=check_frames(
-            spec.frames if frames is None else frames, spec.temporal_factor, defaults.max_frames
+            spec.frames if frames is None else frames, spec.frame_step, defaults.max_frames
         ),
         height=height,
         width=width,
@@ -143,8 +143,8 @@ def check_size(height: int, width: int, factor: int) -> None:
         )
 
 
-def check_frames(frames: int, temporal_factor: int, most: int | None) -> int:
-    """Return a number of frames.
+def check_frames(frames: int, step: int, most: int | None) -> int:
+    """Return a number of frames, which is one more than a multiple of ``step``.
 
     Raises:
         UserError: The model cannot make a clip of that length.
@@ -152,12 +152,12 @@ def check_frames(frames: int, temporal_factor: int, most: int | None) -> int:
     if frames < 1 or (most is not None and frames > most):
         limit = "at least 1" if most is None else f"1 to {most}, what the motion modules can hold"
         raise UserError(f"frames: got {frames}, expected {limit}")
-    extra = (frames - 1) % temporal_factor
+    extra = (frames - 1) % step
     if extra:
-        low, high = frames - extra, frames - extra + temporal_factor
+        low, high = frames - extra, frames - extra + step
         raise UserError(
-            f"frames: got {frames}, but a latent frame holds {temporal_factor} frames after the "
-            f"first; the nearest numbers are {low} and {high}"
+            f"frames: got {frames}, but this model makes one frame and then {step} at a time; the "
+            f"nearest numbers are {low} and {high}"
         )
     return frames
 

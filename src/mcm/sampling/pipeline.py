@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcm.backbones.adapters import load_adapter, merge_adapter
-from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.base import Backbone, Condition
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
@@ -243,7 +243,7 @@ def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(frames.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def _add_student(backbone: AnimateDiff, student: Student) -> str | None:
+def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
     if student.base_fingerprint not in (None, fingerprint(backbone.network)):
         _warn(
