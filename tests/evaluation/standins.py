@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tests.backbones.tiny import _make_tokenizer
+from tests.backbones.tiny import make_tokenizer
 from torch import Tensor, nn
 from transformers import (
     CLIPConfig,
@@ -60,7 +60,7 @@ def save_videomae(folder: Path) -> Path:
 
 def save_clip(folder: Path) -> Path:
     """Write a CLIP of 32 pixels with a tokenizer."""
-    tokenizer = _make_tokenizer()
+    tokenizer = make_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
