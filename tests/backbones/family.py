@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from tests.backbones.tiny_families import make_tiny
+from tests.backbones.tiny_families import FAMILIES, load_tiny, make_tiny
 from torch import Tensor
 
 from mcm.backbones.base import Condition
@@ -15,6 +16,7 @@ from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import Plan, find_sampler
 
 GUIDANCE = 3.0
+every_family = pytest.mark.parametrize("family", FAMILIES)
 PROMPTS = ["a fox moving left on a blue background", "a star going up"]
 
 
@@ -66,3 +68,20 @@ def stock_sample(pipeline: Any, backbone: PipelineBackbone, steps: int, **option
         "output_type": "latent",
     }
     return pipeline(PROMPTS[0], **(call | options)).frames
+
+
+def predict(backbone: PipelineBackbone, name: str | None = None, seed: int = 1) -> Tensor:
+    """Return what an adapter, or the teacher, predicts in its own terms."""
+    x, t, condition = inputs(backbone, seed)
+    with backbone.using(name):
+        return backbone.predict(x, t, condition, backbone.spec.prediction)
+
+
+def with_student(family: str) -> PipelineBackbone:
+    """Return a model with an adapter that changes it."""
+    backbone = load_tiny(folder_of(family))
+    backbone.add_adapter("student", rank=2, alpha=3.0)
+    with torch.no_grad():
+        for parameter in backbone.adapter_parameters("student").values():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return backbone

@@ -188,3 +188,13 @@ def test_components_of_different_models_are_told(folder: Path, tiny_teacher_kl: 
 def test_motion_modules_are_for_animatediff_alone() -> None:
     with pytest.raises(UserError, match="is of family wan; only animatediff takes one"):
         load_backbone(folder_of("wan"), "cpu", "float32", motion_adapter="motion")
+
+
+def test_a_sentencepiece_file_names_the_package_that_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(folder_of("ltx"), tmp_path / "copy"))
+    (folder / "tokenizer" / "tokenizer.json").rename(folder / "tokenizer" / "spiece.model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"tokenizer: holds a spiece.model .* sentencepiece"):
+        load_backbone(folder, "cpu", "float32")

@@ -47,3 +47,22 @@ def test_an_adapter_reaches_temporal_layers() -> None:
     names = list(backbone.adapter_parameters("student"))
     for part in (".temp_convs.0.conv1.2.", ".temp_attentions.0.proj_in.", ".resnets.1.conv2."):
         assert any(part in name for name in names), part
+
+
+def test_a_copy_of_the_network_recomputes_itself() -> None:
+    gradients = []
+    for checkpointed in (False, True):
+        backbone = load_tiny(folder_of("modelscope"), "full")
+        if checkpointed:
+            backbone.enable_gradient_checkpointing()
+        backbone.add_adapter("student", 0, 0.0)
+        with torch.no_grad():
+            for parameter in backbone.adapter_parameters("student").values():
+                parameter.mul_(1.1)
+        x, t, condition = inputs(backbone)
+        with backbone.using("student"):
+            backbone.predict(x, t, condition).square().mean().backward()
+        assert all(p.grad is None for p in backbone.variants.base.parameters())
+        gradients.append([p.grad for p in backbone.adapter_parameters("student").values()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain, atol=1e-5, rtol=1e-3)

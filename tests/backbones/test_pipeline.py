@@ -8,38 +8,24 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
-from tests.backbones.family import PROMPTS, folder_of, inputs, stock_sample
-from tests.backbones.tiny_families import FAMILIES, load_tiny
-from torch import Tensor
+from tests.backbones.family import (
+    PROMPTS,
+    every_family,
+    folder_of,
+    inputs,
+    predict,
+    stock_sample,
+    with_student,
+)
+from tests.backbones.tiny_families import load_tiny
 
-from mcm.backbones.adapters import load_adapter, merge_adapter, save_adapter
 from mcm.backbones.loading import load_backbone
-from mcm.backbones.pipeline import PipelineBackbone
 from mcm.diffusion import convert
 from mcm.distillation.batch import DistillBatch
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.settings import Recipe
-
-every_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-def predict(backbone: PipelineBackbone, name: str | None = None, seed: int = 1) -> Tensor:
-    x, t, condition = inputs(backbone, seed)
-    with backbone.using(name):
-        return backbone.predict(x, t, condition, backbone.spec.prediction)
-
-
-def with_student(family: str) -> PipelineBackbone:
-    """Return a model with an adapter that changes it."""
-    backbone = load_tiny(folder_of(family))
-    backbone.add_adapter("student", rank=2, alpha=3.0)
-    with torch.no_grad():
-        for parameter in backbone.adapter_parameters("student").values():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return backbone
 
 
 @every_family
@@ -108,79 +94,6 @@ def test_gradient_reaches_every_layer_of_the_student(family: str) -> None:
 
 
 @every_family
-def test_coding_is_that_of_the_stock_autoencoder(family: str) -> None:
-    backbone = load_tiny(folder_of(family))
-    spec = backbone.spec
-    video = torch.rand(2, 3, spec.frames, spec.height, spec.width) * 2 - 1
-    latents = backbone.encode_video(video)
-    assert latents.shape == (2, *spec.latent_shape())
-    decoded = backbone.decode_frames(latents)
-    assert decoded.shape == (2, spec.frames, 3, spec.height, spec.width)
-    again = backbone.encode_video(decoded.transpose(1, 2))
-    assert again.shape == latents.shape
-
-
-def longer(backbone: PipelineBackbone) -> Tensor:
-    """Return latents of 5 latent frames."""
-    channels, _, *size = backbone.spec.latent_shape()
-    return torch.randn(2, channels, 5, *size)
-
-
-@every_family
-@torch.no_grad()
-def test_chosen_frames_are_those_of_all(family: str) -> None:
-    backbone = load_tiny(folder_of(family))
-    latents = longer(backbone)
-    whole = backbone.decode_frames(latents)
-    assert whole.std() > 0.05
-    last = 4 * backbone.spec.temporal_factor
-    indices = torch.tensor([[0, last], [3, 2]])
-    some = backbone.decode_frames(latents, indices)
-    expected = torch.stack([whole[row, indices[row]] for row in range(2)])
-    torch.testing.assert_close(some, expected, atol=1e-5, rtol=1e-5)
-
-
-REACHED = {
-    "modelscope": ("00001", "10000"),
-    "wan": ("00001", "10000"),
-    "wan-2.2": ("00001", "10000"),
-    "cogvideox": ("00011", "11100"),
-    "cogvideox-5b": ("00011", "11100"),
-    "ltx": ("11111", "11111"),
-}
-"""Latent frames with gradient from the last frame and from the first, out of five."""
-
-
-@every_family
-def test_gradient_of_chosen_frames_reaches_their_chunk(family: str) -> None:
-    backbone = load_tiny(folder_of(family))
-    latents = longer(backbone).requires_grad_()
-    frame = 4 * backbone.spec.temporal_factor
-    frames = backbone.decode_frames(latents, torch.tensor([[frame], [0]]))
-    frames.square().sum().backward()
-    assert latents.grad is not None
-    reached = latents.grad.abs().sum(dim=(1, 3, 4)) > 0
-    assert tuple("".join(str(int(one)) for one in row) for row in reached) == REACHED[family]
-    assert all(p.grad is None for p in backbone.codec.autoencoder.parameters())
-
-
-@every_family
-def test_encoders_can_be_freed(family: str) -> None:
-    backbone = load_tiny(folder_of(family))
-    before, latents = backbone.fingerprint(), longer(backbone)
-    pick = torch.tensor([[1], [2]])
-    frames = [backbone.decode_frames(latents), backbone.decode_frames(latents, pick)]
-    backbone.free_encoders()
-    assert backbone.fingerprint() == before
-    torch.testing.assert_close(backbone.decode_frames(latents), frames[0])
-    torch.testing.assert_close(backbone.decode_frames(latents, pick), frames[1])
-    with pytest.raises(AssertionError, match="freed"):
-        backbone.encode_prompt(["a star"])
-    with pytest.raises(AssertionError, match="freed"):
-        backbone.encode_video(torch.zeros(1, 3, 1, 32, 32))
-
-
-@every_family
 def test_bfloat16_stays_close(family: str) -> None:
     half = load_backbone(folder_of(family), "cpu", "bfloat16")
     half.add_adapter("student", 2, 2.0)
@@ -209,49 +122,6 @@ def test_own_pipeline_shares_weights_and_variant(family: str) -> None:
             results.append(stock_sample(pipeline, backbone, 2, **call))
     assert all(result.isfinite().all() for result in results)
     assert (results[1] - results[0]).abs().max() > 1e-2
-
-
-@every_family
-@torch.no_grad()
-def test_adapters_are_saved_loaded_and_merged(family: str, tmp_path: Path) -> None:
-    backbone = with_student(family)
-    expected = predict(backbone, "student")
-    folder = save_adapter(backbone, "student", tmp_path, {"recipe": "abc"})
-    apart, merged = load_tiny(folder_of(family)), load_tiny(folder_of(family))
-    assert load_adapter(apart, folder, "pupil")["family"] == backbone.spec.family
-    torch.testing.assert_close(predict(apart, "pupil"), expected, atol=1e-5, rtol=1e-4)
-    merge_adapter(merged, folder / "pytorch_lora_weights.safetensors")
-    torch.testing.assert_close(predict(merged), expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "modelscope"])
-@torch.no_grad()
-def test_stock_pipelines_load_the_files(family: str, tmp_path: Path) -> None:
-    backbone = with_student(family)
-    folder = save_adapter(backbone, "student", tmp_path)
-    pipeline: Any = DiffusionPipeline.from_pretrained(folder_of(family))
-    pipeline.load_lora_weights(folder)
-    if family == "wan-2.2":
-        second = "pytorch_lora_weights_2.safetensors"
-        pipeline.load_lora_weights(folder, weight_name=second, load_into_transformer_2=True)
-    assert set(pipeline.get_list_adapters()) == set(backbone.networks())
-    expected = predict(backbone, "student")
-    for name, network in backbone.networks().items():
-        network.forward = getattr(pipeline, name).forward
-    stock = predict(backbone)
-    torch.testing.assert_close(stock, expected, atol=1e-5, rtol=1e-4)
-
-
-@every_family
-@torch.no_grad()
-def test_full_students_are_saved_and_loaded(family: str, tmp_path: Path) -> None:
-    whole, again = (load_tiny(folder_of(family), "full") for _ in range(2))
-    whole.add_adapter("student", 0, 0.0)
-    for parameter in whole.adapter_parameters("student").values():
-        parameter.add_(torch.randn_like(parameter), alpha=0.05)
-    folder = save_adapter(whole, "student", tmp_path)
-    assert load_adapter(again, folder, "student")["mode"] == "full"
-    torch.testing.assert_close(predict(again, "student"), predict(whole, "student"))
 
 
 @every_family

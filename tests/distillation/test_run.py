@@ -184,16 +184,26 @@ def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str)
     assert not np.array_equal(clips[0].frames, clips[1].frames)
 
 
-@pytest.mark.parametrize("name", ["modelscope", "wan-2.2", "cogvideox", "ltx"])
-def test_a_student_of_every_family_generates(world_of, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("modelscope", "lora"),
+        ("wan-2.2", "lora"),
+        ("wan-2.2", "full"),
+        ("cogvideox", "lora"),
+        ("ltx", "full"),
+    ],
+)
+def test_students_of_every_family_generate(world_of, tmp_path: Path, name: str, mode: str) -> None:
     from mcm.sampling.pipeline import load
 
     smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of(name)
     more = (
-        "optimizer.lr=0.1",
+        "optimizer.lr=0.01",
         "trainer.validation.prompts=[a star going up]",
         "trainer.validation.steps=[1]",
         "trainer.validation.teacher_steps=2",
+        f"student.mode={mode}",
     )
     student = distill(resolve(smoke, overrides(world, tmp_path, 1, *more)))
     assert (tmp_path / "validation" / "step-00000001.png").is_file()
