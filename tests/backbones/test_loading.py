@@ -190,11 +190,24 @@ def test_motion_modules_are_for_animatediff_alone() -> None:
         load_backbone(folder_of("wan"), "cpu", "float32", motion_adapter="motion")
 
 
-def test_a_sentencepiece_file_names_the_package_that_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sentencepiece_vocabulary_is_read(tmp_path: Path) -> None:
+    """As in the published folders of CogVideoX and LTX, which have no tokenizer.json."""
+    from sentencepiece import SentencePieceTrainer
+
     folder = Path(shutil.copytree(folder_of("ltx"), tmp_path / "copy"))
-    (folder / "tokenizer" / "tokenizer.json").rename(folder / "tokenizer" / "spiece.model")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"tokenizer: holds a spiece.model .* sentencepiece"):
-        load_backbone(folder, "cpu", "float32")
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    (tmp_path / "texts.txt").write_text("\n".join(PROMPTS * 50))
+    SentencePieceTrainer.train(
+        input=str(tmp_path / "texts.txt"),
+        model_prefix=str(folder / "tokenizer" / "spiece"),
+        vocab_size=32,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    tokenizer = load_backbone(folder, "cpu", "float32").text.tokenizer
+    ids = tokenizer("a fox moving left").input_ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a fox moving left"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,15 +58,13 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
     """Load a tokenizer from ``folder/name``.
 
     Raises:
-        UserError: It is missing or broken, or a package to read it is missing.
+        UserError: It is missing, broken or of an unknown class.
     """
     path = component_folder(folder, name, kind)
     if not any((path / file).is_file() for file in _VOCABULARIES):
         raise UserError(
             f"{path}: component {name} ({kind}) has none of {', '.join(_VOCABULARIES)}; {_REMEDY}"
         )
-    if not (path / "tokenizer.json").is_file() and (path / "spiece.model").is_file():
-        _check_sentencepiece(path)
     try:
         return _class_of(kind).from_pretrained(path, local_files_only=True)
     except Exception as error:
@@ -101,14 +98,6 @@ def component_folder(folder: Path, name: str, kind: str) -> Path:
     if not path.is_dir():
         raise UserError(f"{path}: component {name} ({kind}) is missing; {_REMEDY}")
     return path
-
-
-def _check_sentencepiece(path: Path) -> None:
-    if importlib.util.find_spec("sentencepiece") is None:
-        raise UserError(
-            f"{path}: holds a spiece.model and no tokenizer.json; to read it, run: pip install "
-            "sentencepiece"
-        )
 
 
 def _class_of(kind: str) -> Any:
