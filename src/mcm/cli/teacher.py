@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_FRAMES = [2, 8]
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -124,10 +126,11 @@ def motion(
     output: Folder,
     steps: Steps = 6000,
     lr: Rate = 4e-4,
-    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 16,
     frames: Annotated[
-        int, typer.Option(help="Frames of each clip that are seen, spread over it.", min=1)
-    ] = 8,
+        list[int],
+        typer.Option(help="Frames of each clip that steps see in turn; repeat it.", min=1),
+    ] = _FRAMES,
+    batch_frames: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 128,
     image_factor: Annotated[
         float, typer.Option(help="Factor of the image layers' rate; 0 keeps them.", min=0.0)
     ] = 0.5,
@@ -150,8 +153,8 @@ def motion(
         unet,
         output,
         config,
-        batch_size=batch_size,
         frames=frames,
+        batch_frames=batch_frames,
         image_factor=image_factor,
         shift=shift,
         compiled=compiled,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,8 +20,8 @@ from mcm.teacher.loop import LoopConfig, train
 class Places:
     """Lets a video network see a few frames of a clip at their own places in time.
 
-    A clip says its motion in a few frames as well as in all, so that more clips are learnt from
-    in the same time.
+    The fewer frames a network sees, the more it must rely on the words to know where in its
+    motion an object is; and many clips of few frames cost as little as few clips of many.
     """
 
     def __init__(self, network: UNetMotionModel) -> None:
@@ -52,8 +52,8 @@ def train_motion(
     start: Path,
     folder: Path,
     config: LoopConfig,
-    batch_size: int = 16,
-    frames: int = 8,
+    frames: Sequence[int] = (2, 8),
+    batch_frames: int = 128,
     image_factor: float = 0.5,
     shift: float = 3.0,
     compiled: bool = False,
@@ -67,8 +67,9 @@ def train_motion(
         start: Folder of an image UNet, or of a video network to go on with.
         folder: Holds the run; resumed if there.
         config: The schedule.
-        batch_size: Clips in a batch.
-        frames: How many frames of each clip are seen, spread over all of it.
+        frames: How many frames of each clip are seen, spread over all of it: the steps take
+            these numbers in turn.
+        batch_frames: Frames in a batch, over all of its clips.
         image_factor: Factor of the image layers' learning rate, which have learnt before; 0
             keeps them as they are. They read the words of motion, so they should go on learning.
         shift: Draws more timesteps at high noise, where motion is decided.
@@ -81,16 +82,17 @@ def train_motion(
     if image_factor == 0:
         unet.freeze_unet2d_params()
     if compiled:
-        unet.compile()
+        unet.compile(dynamic=False)
     places = Places(unet)
     states = TextStates(corpus.captions, text)
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
 
     def losses(step: int) -> dict[str, Tensor]:
-        index_b = corpus.draw(config.seed, step, batch_size)
+        seen = frames[step % len(frames)]
+        index_b = corpus.draw(config.seed, step, max(batch_frames // seen, 1))
         generator = generator_of(config.seed, 1, step)
         tokens = states.draw(index_b, generator)
-        place_t = draw_places(corpus.latents_ncthw.shape[2], frames, generator)
+        place_t = draw_places(corpus.latents_ncthw.shape[2], seen, generator)
         places.set(place_t)
         x0 = corpus.clips(index_b)[:, :, place_t]
         return {
