@@ -97,6 +97,25 @@ def text(
 
 
 @app.command()
+def words(
+    text: Text,
+    output: Folder,
+    steps: Steps = 1200,
+    lr: Rate = 5e-4,
+    distance: Annotated[
+        float, typer.Option(help="Between the states of two motions.", min=0.0)
+    ] = 6.0,
+    minutes: Minutes = None,
+) -> None:
+    """Set the words of motion apart in a text encoder."""
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.words import spread_motions
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=50, ema_decay=0.98)
+    spread_motions(text, output, config, distance, minutes=minutes)
+
+
+@app.command()
 def image(
     corpus: Corpus,
     text: Text,
