@@ -156,16 +156,24 @@ def motion(
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
     ] = 3.0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="<motion>", help="Learn this motion alone; repeat it for more."),
+    ] = None,
+    contrast: Annotated[
+        float,
+        typer.Option(help="Weight of the loss under wrong words, subtracted.", min=0.0, max=0.99),
+    ] = 0.0,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
     from mcm.teacher.loop import LoopConfig
-    from mcm.teacher.motion import train_motion
+    from mcm.teacher.motion import chosen_motions, train_motion
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
-    clips = load_corpus(corpus)
+    clips = load_corpus(corpus, chosen_motions(only))
     train_motion(
         clips,
         text,
@@ -176,6 +184,7 @@ def motion(
         batch_frames=batch_frames,
         image_factor=image_factor,
         shift=shift,
+        contrast=contrast,
         compiled=compiled,
         minutes=minutes,
     )

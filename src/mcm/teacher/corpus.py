@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mcm.data.fluent.captions import image_caption
 from mcm.data.fluent.render import decode
-from mcm.data.fluent.scene import BACKGROUNDS
+from mcm.data.fluent.scene import BACKGROUNDS, MOTIONS, Motion
 from mcm.data.fluent.world import World
 from mcm.data.samples import Sample, SampleError
 from mcm.data.sources import open_source
@@ -108,13 +108,15 @@ def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
     return latents_tchw.transpose(0, 1).half()
 
 
-def load_corpus(folder: Path) -> ClipCorpus:
-    """Load the encoded clips of a folder into memory."""
+def load_corpus(folder: Path, motions: Sequence[Motion] = MOTIONS) -> ClipCorpus:
+    """Load the encoded clips of a folder into memory, or those of some motions."""
     latents, captions, meanings = [], [], []
     for path in sorted(folder.glob("clips-*.safetensors")):
         with safe_open(path, "pt") as file:
-            latents.append(file.get_tensor("latents"))
-            facts = json.loads(file.metadata()["facts"])
+            everything = json.loads(file.metadata()["facts"])
+            kept = [row for row, fact in enumerate(everything) if fact["motion"] in motions]
+            latents.append(file.get_tensor("latents")[kept])
+        facts = [everything[row] for row in kept]
         captions += [fact["caption"] for fact in facts]
         meanings += [f"{fact['concept']}/{fact['motion']}/{fact['background']}" for fact in facts]
     numbers = {meaning: number for number, meaning in enumerate(sorted(set(meanings)))}

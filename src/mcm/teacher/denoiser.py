@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.text import ClipText
+from mcm.data.fluent.captions import with_another_motion
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
 from mcm.teacher.corpus import ClipCorpus, generator_of
@@ -89,6 +91,7 @@ class TextStates:
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             CLIPTextModel.from_pretrained(folder / "text_encoder"),
         )
+        self._text, self._captions = text, captions
         unique = sorted({"", *captions})
         rows = {caption: row for row, caption in enumerate(unique)}
         self.row_n = torch.tensor([rows[caption] for caption in captions])
@@ -105,6 +108,15 @@ class TextStates:
         rows = self.row_n[index_b].clone()
         rows[torch.rand(len(rows), generator=generator) < DROP_CAPTION] = self.empty
         return self.states_ukd[rows]
+
+    def draw_other_motions(self, index_b: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what :meth:`draw` does for the same generator, with the motions replaced."""
+        dropped_b = torch.rand(len(index_b), generator=generator) < DROP_CAPTION
+        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        captions = [with_another_motion(self._captions[index], rng) for index in index_b]
+        tokens_bld = self._text.encode(captions).tokens_bld
+        tokens_bld[dropped_b] = self.states_ukd[self.empty]
+        return tokens_bld
 
 
 def shifted_timesteps(

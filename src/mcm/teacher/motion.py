@@ -11,7 +11,9 @@ from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import Tensor
 
 from mcm.backbones.attention import use_folded_attention
+from mcm.data.fluent.scene import MOTIONS, Motion
 from mcm.diffusion import VarianceSchedule
+from mcm.errors import UserError
 from mcm.teacher.corpus import ClipCorpus, generator_of
 from mcm.teacher.denoiser import SCHEDULER, TextStates, load_video_unet, velocity_loss
 from mcm.teacher.loop import LoopConfig, train
@@ -46,6 +48,18 @@ def draw_places(total: int, count: int, generator: torch.Generator) -> Tensor:
     return edges[:-1] + (share * edges.diff()).long()
 
 
+def chosen_motions(names: Sequence[str] | None) -> tuple[Motion, ...]:
+    """Return the motions of some names, or all.
+
+    Raises:
+        UserError: There is no motion of a name, or none is named.
+    """
+    wrong = [name for name in names or () if name not in MOTIONS]
+    if wrong:
+        raise UserError(f"only: got {wrong[0]!r}, expected of {', '.join(MOTIONS)}")
+    return tuple(motion for motion in MOTIONS if not names or motion in names)
+
+
 def train_motion(
     corpus: ClipCorpus,
     text: Path,
@@ -56,6 +70,7 @@ def train_motion(
     batch_frames: int = 128,
     image_factor: float = 0.5,
     shift: float = 3.0,
+    contrast: float = 0.0,
     compiled: bool = False,
     minutes: float | None = None,
 ) -> None:
@@ -73,6 +88,9 @@ def train_motion(
         image_factor: Factor of the image layers' learning rate, which have learnt before; 0
             keeps them as they are. They read the words of motion, so they should go on learning.
         shift: Draws more timesteps at high noise, where motion is decided.
+        contrast: Weight, below 1, of the loss under another motion's words, which is subtracted.
+            All that does not depend on the words cancels, so that reading them is learnt first;
+            predictions then exaggerate, so go on without it.
         compiled: Compile the network first; needs a C++ compiler.
         minutes: Stop after this time even if steps remain.
     """
@@ -95,9 +113,12 @@ def train_motion(
         place_t = draw_places(corpus.latents_ncthw.shape[2], seen, generator)
         places.set(place_t)
         x0 = corpus.clips(index_b)[:, :, place_t]
-        return {
-            "velocity": velocity_loss(unet, schedule, x0, tokens, (config.seed, 2, step), shift)
-        }
+        seed = (config.seed, 2, step)
+        found = {"velocity": velocity_loss(unet, schedule, x0, tokens, seed, shift)}
+        if contrast:
+            wrong = states.draw_other_motions(index_b, generator_of(config.seed, 1, step))
+            found["contrast"] = -contrast * velocity_loss(unet, schedule, x0, wrong, seed, shift)
+        return found
 
     def batches(start: int) -> Iterator[int]:
         return iter(range(start, config.steps + 1))
