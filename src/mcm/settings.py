@@ -68,6 +68,8 @@ class StudentSection(Section):
     """Adapter scale: the adapter's output is multiplied by alpha / rank."""
     init: Name | None = None
     """A student to continue from (name or folder); null starts at the teacher."""
+    init_auxiliary: bool = False
+    """Whether the motion head and the critic beside `init` go on as well."""
 
 
 class DataSection(Section):

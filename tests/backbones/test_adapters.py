@@ -51,7 +51,7 @@ def test_file_holds_nothing_else(student: AnimateDiff, saved: Path) -> None:
     assert notes == {
         "mode": "lora",
         "family": "animatediff",
-        "base": fingerprint(student.network),
+        "base_fingerprint": fingerprint(student.network),
         "rank": 2,
         "alpha": 5.0,
         "recipe": "abc",

@@ -85,6 +85,11 @@ class PipelineBackbone:
         self.variants.module = module
 
     @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """Configuration of the stock scheduler whose noise schedule this is."""
+        return dict(self._scheduler)
+
+    @property
     def text(self) -> TextEncoder:
         """The text encoder."""
         assert self._text is not None, "the text encoder was freed"

@@ -18,7 +18,7 @@ from mcm.distillation import checkpoints
 from mcm.distillation.feed import Feed
 from mcm.distillation.interrupts import EXIT_CODE
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
-from mcm.distillation.student import write_auxiliary, write_student
+from mcm.distillation.student import AUXILIARY, read_auxiliary, write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STUDENT_FOLDER = "student"
-AUXILIARY_FOLDER = "auxiliary"
 
 
 def distill(recipe: Recipe) -> Path:
@@ -61,6 +60,8 @@ def distill(recipe: Recipe) -> Path:
     backbone.free_encoders()
     empty = feed.videos.unconditional().to(accelerator.device)
     objective = MotionConsistency(backbone, empty, Variant.of(recipe)).to(accelerator.device)
+    if recipe.student.init is not None and recipe.student.init_auxiliary:
+        read_auxiliary(objective, _init_folder(recipe.student.init))
     trainer = Trainer(objective, feed, recipe, accelerator, backbone_identity)
     if resumed is not None:
         trainer.restore(resumed)
@@ -145,6 +146,12 @@ def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None
             )
 
 
+def _init_folder(name: str) -> Path:
+    student = find_model(name).student
+    assert student is not None, "checked when it was loaded"
+    return student.folder
+
+
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
     """Find the checkpoint to resume, or make sure that nothing is overwritten."""
     if recipe.trainer.resume is not None:
@@ -178,10 +185,10 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         raise SystemExit(EXIT_CODE)
     if trainer.accelerator.is_main_process:
         write_student(trainer.objective, recipe, folder, outcome.step)
-        write_auxiliary(trainer.objective.weights(), output / AUXILIARY_FOLDER)
+        write_auxiliary(trainer.objective.weights(), output / AUXILIARY)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")
-    _say(trainer, f"head and critic: {output / AUXILIARY_FOLDER}; checkpoints: {trainer.folder}")
+    _say(trainer, f"head and critic: {output / AUXILIARY}; checkpoints: {trainer.folder}")
     return folder
 
 

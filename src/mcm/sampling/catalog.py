@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcm.backbones.adapters import NOTES_FILE, read_notes
+from mcm.backbones.adapters import read_notes
+from mcm.backbones.lora_files import NOTES_FILE
 from mcm.errors import UserError, nearest
 
 PIPELINE_FILE = "model_index.json"
@@ -46,13 +47,11 @@ class Student:
         folder: Holds its weights.
         card: How to sample it.
         mode: `lora`, or `full` if it has a network of its own.
-        base_fingerprint: Of the teacher's network it was trained on, if known.
     """
 
     folder: Path
     card: StudentCard
     mode: str = "lora"
-    base_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,13 @@ class ModelFiles:
         name: What the user called it.
         teacher: Folder in the layout of diffusers.
         student: What changes the teacher's weights; ``None`` for the teacher itself.
+        motion_adapter: Folder of the motion modules, where the teacher lacks them.
     """
 
     name: str
     teacher: Path
     student: Student | None = None
+    motion_adapter: Path | None = None
 
 
 def embedded_models() -> list[str]:
@@ -117,7 +118,7 @@ def _student(folder: Path) -> Student:
             f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
             "base, original_steps and timestep_scaling"
         ) from None
-    return Student(folder, card, notes.get("mode", "lora"), notes.get("base_fingerprint"))
+    return Student(folder, card, notes.get("mode", "lora"))
 
 
 def _teacher_folder(student: Student) -> Path:

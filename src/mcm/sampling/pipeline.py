@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mcm.backbones.adapters import load_adapter, merge_adapter
 from mcm.backbones.base import Backbone, Condition
-from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
@@ -245,11 +244,6 @@ def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
 
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
-    if student.base_fingerprint not in (None, fingerprint(backbone.network)):
-        _warn(
-            f"{student.folder}: was trained on other weights of its teacher than those loaded "
-            "now; its clips may be poor"
-        )
     if student.mode == "lora":
         merge_adapter(backbone, student.folder)
         return None
