@@ -152,6 +152,69 @@ def test_foreign_files_are_refused(
         backbone.adapter_parameters("x")
 
 
+def saved_as(folder: Path, place: Path, header: dict[str, object] | None, **change: object) -> Path:
+    """Write the adapter elsewhere, without `mcm.json`, with another header."""
+    metadata = None if header is None else {"lora_adapter_metadata": json.dumps(header)}
+    weights = load_file(folder / LORA_FILE)
+    prefix = change.get("prefix")
+    if prefix is not None:
+        weights = {key.replace("unet.", str(prefix), 1): value for key, value in weights.items()}
+    if "dtype" in change:
+        weights = {key: value.to(change["dtype"]) for key, value in weights.items()}
+    place.mkdir()
+    save_file(weights, place / LORA_FILE, metadata=metadata)
+    return place
+
+
+HEADER: dict[str, object] = {"unet.r": 2, "unet.lora_alpha": 2}
+
+
+@pytest.mark.parametrize(
+    ("header", "change", "message"),
+    [
+        (None, {}, "nothing says its scale alpha/rank: neither lora_adapter_metadata in its"),
+        ({"unet.r": 2}, {}, "nothing says its scale alpha/rank"),
+        ({"unet.r": 4, "unet.lora_alpha": 4}, {}, "has rank 2, but its metadata says 4"),
+        (HEADER, {"prefix": ""}, r"The keys lack their prefix: write unet\. before each"),
+        (HEADER, {"prefix": "base_model.model."}, "keys are PEFT's: name the file adapter_model"),
+        (HEADER, {"prefix": "transformer."}, r"key transformer\..* is not known; expected unet"),
+        (HEADER, {"dtype": torch.int8}, r"is of torch.int8; expected float32, float16 or bfloat16"),
+        (HEADER, {"dtype": torch.float8_e4m3fn}, "is of torch.float8_e4m3fn; expected float32"),
+    ],
+)
+def test_what_would_load_wrongly_is_refused(
+    saved: Path,
+    tiny_teacher: Path,
+    tmp_path: Path,
+    header: dict[str, object] | None,
+    change: dict[str, object],
+    message: str,
+) -> None:
+    place = saved_as(saved, tmp_path / "other", header, **change)
+    with pytest.raises(UserError, match=message) as caught:
+        merge_adapter(load_tiny(tiny_teacher), place)
+    assert str(place) in str(caught.value)
+
+
+def test_notes_of_another_student_are_refused(saved: Path, tiny_teacher: Path) -> None:
+    notes = json.loads((saved / "mcm.json").read_text())
+    (saved / "mcm.json").write_text(json.dumps(notes | {"rank": 4, "alpha": 2.0}))
+    with pytest.raises(UserError, match=r"has rank 2, but mcm.json beside it says rank 4"):
+        load_adapter(load_tiny(tiny_teacher), saved, "x")
+
+
+def test_other_weights_of_the_same_shapes_are_refused(saved: Path, tiny_teacher: Path) -> None:
+    other = load_tiny(tiny_teacher)
+    with torch.no_grad():
+        other.network.conv_in.weight.mul_(2)
+    with pytest.raises(UserError, match="made for another base: it was trained on weights with"):
+        load_adapter(other, saved, "x")
+    notes = json.loads((saved / "mcm.json").read_text())
+    del notes["base_fingerprint"]
+    (saved / "mcm.json").write_text(json.dumps(notes))
+    assert load_adapter(other, saved, "x")["rank"] == 2
+
+
 def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff) -> None:
     pickled = saved / "pytorch_lora_weights.bin"
     torch.save({}, pickled)

@@ -219,7 +219,8 @@ def load(
 
     Args:
         name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
-            folder, or a folder in the layout of diffusers.
+            folder, a folder in the layout of diffusers, or the name of a published adapter
+            (`modelscopet2v-laion`).
         device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
 
@@ -229,7 +230,7 @@ def load(
     files = find_model(name_or_folder)
     student = files.student
     mode: Mode = "full" if student is not None and student.mode == "full" else "lora"
-    backbone = load_backbone(files.teacher, device=device, dtype=dtype, mode=mode)
+    backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
     return VideoModel(
         files.name, backbone, _defaults(student, backbone), pick_device(device), adapter
