@@ -235,6 +235,9 @@ class TrainerSection(Section):
     """Clips per process and forward pass."""
     gradient_accumulation: Count = 1
     """Forward passes per optimiser step."""
+    gradient_checkpointing: bool = False
+    """Recompute the network and the decoder in the backward pass: less memory, about a third more
+    time."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Autocast; `auto` is bf16 where the hardware has it."""
     seed: CountOrZero = 0

@@ -44,7 +44,7 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
     """
     path = component_folder(folder, name, kind)
     variant = _check_weights(path, name, kind)
-    loader = _class_of(kind)
+    loader = component_class(kind)
     key = "torch_dtype" if _library(kind) == "diffusers" else "dtype"
     try:
         with _quiet():
@@ -80,7 +80,7 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
             f"{path}: component {name} ({kind}) has none of {', '.join(_VOCABULARIES)}; {_REMEDY}"
         )
     try:
-        return _class_of(kind).from_pretrained(path, local_files_only=True)
+        return component_class(kind).from_pretrained(path, local_files_only=True)
     except Exception as error:
         raise _broken(path, name, kind, error) from error
 
@@ -148,7 +148,8 @@ def _check_weights(path: Path, name: str, kind: str) -> str | None:
     return None
 
 
-def _class_of(kind: str) -> Any:
+def component_class(kind: str) -> Any:
+    """Return a class of diffusers or transformers by its name."""
     return getattr(importlib.import_module(_library(kind)), kind)
 
 

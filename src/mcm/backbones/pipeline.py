@@ -168,6 +168,7 @@ class PipelineBackbone:
             networks: list[Any] = list(self.networks().values())
         for network in networks:
             network.enable_gradient_checkpointing(checkpoint_function(self.variants))
+        self.codec.enable_gradient_checkpointing()
 
     def fingerprint(self) -> dict[str, Any]:
         """Return digests of the encoders' weights, also after they were freed."""

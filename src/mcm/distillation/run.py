@@ -110,6 +110,16 @@ def prepare_backbone(
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
     _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
+    add_variants(backbone, recipe)
+    return backbone, backbone_identity
+
+
+def add_variants(backbone: PipelineBackbone, recipe: Recipe) -> None:
+    """Add student and target to a teacher, and checkpoint its gradients where that is asked.
+
+    Raises:
+        UserError: The student to start from cannot be loaded.
+    """
     rank, alpha = recipe.student.rank, recipe.student.alpha
     if recipe.student.init is None:
         backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
@@ -117,7 +127,8 @@ def prepare_backbone(
         _load_student(backbone, recipe.student.init, recipe)
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
-    return backbone, backbone_identity
+    if recipe.trainer.gradient_checkpointing:
+        backbone.enable_gradient_checkpointing()
 
 
 def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
