@@ -5,7 +5,8 @@
     python benchmarks/memory.py recipes/mine.yaml trainer.batch_size=1
 
 The first two take random weights of the real configuration: nothing is downloaded. `--predict`
-leaves the measurement out. The measurement is a process of its own, whose peak is what counts.
+leaves the measurement out, `--no-time` the seconds of the prediction. The measurement is a process
+of its own, whose peak is what counts.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from mcm.doctor.doctor import GIB, forecast
 from mcm.doctor.sketch import ConfigFolder, make_batch, make_objective, open_teacher
 from mcm.doctor.step import update
-from mcm.doctor.timing import clock
+from mcm.doctor.timing import BUDGET, clock
 from mcm.recipe import resolve
 from mcm.settings import Recipe
 
@@ -139,19 +141,17 @@ def main(arguments: list[str]) -> None:
         if "--measure" in options:
             print(json.dumps(measure(recipe)))
             return
-        found = forecast(recipe)
-        print(f"predicted: {found.memory / GIB:.2f} GiB, {found.seconds:.1f} s a step", flush=True)
+        found = forecast(recipe, budget=None if "--no-time" in options else BUDGET)
+        print("predicted:", *found.lines(psutil.virtual_memory().available), sep="\n", flush=True)
         if "--predict" in options:
             return
         command = [sys.executable, __file__, "--measure", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         real = json.loads(done.stdout.splitlines()[-1])
-        assert found.seconds is not None
-        print(f"measured:  {real['peak'] / GIB:.2f} GiB, {real['seconds']:.1f} s a step")
-        print(
-            f"predicted / measured: memory {found.memory / real['peak']:.2f}, "
-            f"time {found.seconds / real['seconds']:.2f}"
-        )
+        print(f"measured: {real['peak'] / GIB:.2f} GiB, {real['seconds']:.1f} s a step")
+        print(f"predicted / measured: memory {found.memory / real['peak']:.2f}")
+        if found.seconds is not None:
+            print(f"predicted / measured: time {found.seconds / real['seconds']:.2f}")
 
 
 if __name__ == "__main__":
