@@ -87,8 +87,7 @@ def forecast(
 
 def account(drawn: Sketch, recipe: Recipe) -> tuple[Ledger, int]:
     """Return the account of a step without values, and the bytes of all weights."""
-    objective, ledger = drawn.objective, Ledger()
-    backbone = objective.backbone
+    objective, backbone, ledger = drawn.objective, drawn.backbone, Ledger()
     for module in (objective, *all_networks(backbone), backbone.codec.autoencoder):
         ledger.hold(module)
     weights = ledger.live

@@ -42,7 +42,7 @@ class Ledger(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self.operations: Counter[Operation] = Counter()
         self._known: set[int] = set()

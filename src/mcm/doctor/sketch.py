@@ -74,11 +74,13 @@ class Sketch:
     Attributes:
         objective: With backbone, student, target, head and critic.
         batch: One batch, as the recipe wants it.
+        backbone: Its teacher and student.
         fakes: The mode in which its tensors live.
     """
 
     objective: MotionConsistency
     batch: DistillBatch
+    backbone: PipelineBackbone
     fakes: FakeTensorMode
 
 
@@ -110,7 +112,7 @@ def sketch(recipe: Recipe, folder: PipelineFolder | None = None) -> Sketch:
     objective = make_objective(backbone, recipe)
     _take_values(objective, fakes)
     batch = make_batch(backbone, recipe)
-    return Sketch(objective, _without_values(batch, fakes), fakes)
+    return Sketch(objective, _without_values(batch, fakes), backbone, fakes)
 
 
 def all_networks(backbone: PipelineBackbone) -> list[nn.Module]:
