@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.export.students import make_teacher
 
 from mcm.errors import UserError
+from mcm.export.export import export_student
 from mcm.sampling import published
 from mcm.sampling.catalog import find_model
 from mcm.sampling.pipeline import load
@@ -84,6 +85,14 @@ def test_published_adapters_are_fused_as_peft_fuses_them(reachable: Path, name: 
     assert (model.defaults.original_steps, model.defaults.steps) == (50, 4)
     clip = model.generate("a star going up", frames=4, size=(32, 32))
     assert clip.frames.shape == (4, 32, 32, 3)
+
+
+def test_an_adapter_that_crashes_stock_diffusers_is_exported_merged_alone(
+    reachable: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"LoRA on .*proj_(in|out) and then crashes; use motion"):
+        export_student("animatediff-webvid", tmp_path / "export", "lora")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_copied_folder_is_known_by_name_or_by_its_notes(reachable: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
     loader = component_class(kind)
     key = "torch_dtype" if _library(kind) == "diffusers" else "dtype"
     try:
-        with _quiet():
+        with quiet_libraries():
             model, info = loader.from_pretrained(
                 path,
                 local_files_only=True,
@@ -166,7 +166,7 @@ def _broken(path: Path, name: str, kind: str, error: Exception) -> UserError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep the libraries' warnings and progress bars back; what matters is raised instead."""
     import diffusers.utils.logging as of_diffusers
     import transformers.utils.logging as of_transformers

@@ -95,7 +95,7 @@ def find_file(path: Path) -> Path:
     """
     names = [name for name in (LORA_FILE, PEFT_FILE) if (path / name).is_file()]
     file = path / (names or [LORA_FILE])[0] if path.is_dir() else path
-    pickles = [file] if file.suffix != ".safetensors" else []
+    pickles = [file] if file.is_file() and file.suffix != ".safetensors" else []
     if path.is_dir() and not names:
         pickles = [
             p for p in sorted(path.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")

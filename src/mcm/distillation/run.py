@@ -121,14 +121,14 @@ def add_variants(backbone: PipelineBackbone, recipe: Recipe) -> None:
         UserError: The student to start from cannot be loaded.
     """
     rank, alpha = recipe.student.rank, recipe.student.alpha
+    if recipe.trainer.gradient_checkpointing:
+        backbone.enable_gradient_checkpointing()  # before copies are made, which inherit it
     if recipe.student.init is None:
         backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
     else:
         _load_student(backbone, recipe.student.init, recipe)
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
-    if recipe.trainer.gradient_checkpointing:
-        backbone.enable_gradient_checkpointing()
 
 
 def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:

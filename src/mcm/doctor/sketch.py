@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mcm.backbones.base import Condition
-from mcm.backbones.components import component_class, component_folder
+from mcm.backbones.components import component_class, component_folder, quiet_libraries
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.loading import load_folder, open_folder
 from mcm.backbones.pipeline import PipelineBackbone
@@ -55,7 +55,7 @@ class ConfigFolder(PipelineFolder):
         """Make a model of a folder's configuration."""
         component_folder(path.parent, path.name, kind)
         maker: Any = component_class(kind)
-        with self.context, _default_dtype(self.dtype):
+        with self.context, _default_dtype(self.dtype), quiet_libraries():
             if hasattr(maker, "load_config"):
                 return maker.from_config(maker.load_config(path)).to(self.dtype)
             return maker(maker.config_class.from_pretrained(path)).to(self.dtype)

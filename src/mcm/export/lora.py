@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mcm.backbones.adapters import save_lora
 from mcm.backbones.lora_files import PEFT_CARD, PEFT_FILE, PEFT_PREFIX, A, B
+from mcm.errors import UserError
 from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported
 
@@ -21,8 +22,18 @@ Pairs = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def write_lora(exported: Exported, folder: Path) -> None:
-    """Write the adapter with α/r inside B, the scheduler, head and critic, notes and recipe."""
+    """Write the adapter with α/r inside B, the scheduler, head and critic, notes and recipe.
+
+    Raises:
+        UserError: Stock diffusers cannot run it.
+    """
     for name, content in exported.lora.items():
+        crashing = [m for m in content.pairs if "motion_modules." in m and ".proj_" in m[-9:]]
+        if crashing:
+            raise UserError(
+                f"format: stock diffusers loads LoRA on {crashing[0]} and then crashes; use motion "
+                "or pipeline, which have it merged"
+            )
         if exported.family in OF_PEFT:
             write_peft(content.pairs, folder)
         else:
