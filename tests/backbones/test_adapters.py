@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.backbones.test_variants import run, stir
 from tests.backbones.tiny import PROMPTS, load_tiny
@@ -27,6 +28,13 @@ def student(backbone: AnimateDiff) -> AnimateDiff:
 @pytest.fixture
 def saved(student: AnimateDiff, tmp_path: Path) -> Path:
     return save_adapter(student, "student", tmp_path / "student", {"recipe": "abc"})
+
+
+def test_equal_weights_are_equal_bytes(student: AnimateDiff, tmp_path: Path) -> None:
+    files = [save_adapter(student, "student", tmp_path / str(k)) / LORA_FILE for k in range(6)]
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as file:
+        assert set(file.metadata()) == {"format", "lora_adapter_metadata"}
 
 
 def test_stock_pipeline_loads_the_file(

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 
 from mcm.backbones.fingerprint import fingerprint
-from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, A, B, LoraFile, base_weight, read_lora
+from mcm.backbones.lora_files import (
+    LORA_FILE,
+    NOTES_FILE,
+    A,
+    B,
+    LoraFile,
+    base_weight,
+    read_lora,
+    sort_header,
+)
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.errors import UserError
@@ -155,6 +164,7 @@ def save_lora(
         header |= {"rank_pattern": others, "alpha_pattern": others}
     layers = {f"{network}_lora_layers": weights, f"{network}_lora_adapter_metadata": header}
     pipeline.save_lora_weights(folder, weight_name=file, **layers)
+    sort_header(folder / file)
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:

@@ -56,6 +56,17 @@ class LoraFile:
         return int(ranks.pop())
 
 
+def sort_header(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, so that equal weights are equal bytes."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    metadata = dict(sorted(header.pop("__metadata__", {}).items()))
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
+
+
 def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
     """Read a LoRA file and check every key, shape, format and scale against a network.
 
