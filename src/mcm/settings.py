@@ -68,6 +68,8 @@ class StudentSection(Section):
     """Adapter scale: the adapter's output is multiplied by alpha / rank."""
     init: Name | None = None
     """A student to continue from (name or folder); null starts at the teacher."""
+    init_auxiliary: bool = False
+    """Whether the motion head and the critic beside `init` go on as well."""
 
 
 class DataSection(Section):
@@ -233,6 +235,9 @@ class TrainerSection(Section):
     """Clips per process and forward pass."""
     gradient_accumulation: Count = 1
     """Forward passes per optimiser step."""
+    gradient_checkpointing: bool = False
+    """Recompute the network and the decoder in the backward pass: less memory, about a third more
+    time."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Autocast; `auto` is bf16 where the hardware has it."""
     seed: CountOrZero = 0

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.backbones.test_variants import run, stir
 from tests.backbones.tiny import PROMPTS, load_tiny
@@ -29,6 +30,13 @@ def saved(student: AnimateDiff, tmp_path: Path) -> Path:
     return save_adapter(student, "student", tmp_path / "student", {"recipe": "abc"})
 
 
+def test_equal_weights_are_equal_bytes(student: AnimateDiff, tmp_path: Path) -> None:
+    files = [save_adapter(student, "student", tmp_path / str(k)) / LORA_FILE for k in range(6)]
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as file:
+        assert set(file.metadata()) == {"format", "lora_adapter_metadata"}
+
+
 def test_stock_pipeline_loads_the_file(
     student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
 ) -> None:
@@ -51,7 +59,7 @@ def test_file_holds_nothing_else(student: AnimateDiff, saved: Path) -> None:
     assert notes == {
         "mode": "lora",
         "family": "animatediff",
-        "base": fingerprint(student.network),
+        "base_fingerprint": fingerprint(student.network),
         "rank": 2,
         "alpha": 5.0,
         "recipe": "abc",
@@ -150,6 +158,69 @@ def test_foreign_files_are_refused(
     assert backbone.variants.active is None
     with pytest.raises(UserError, match="'x': not there"):
         backbone.adapter_parameters("x")
+
+
+def saved_as(folder: Path, place: Path, header: dict[str, object] | None, **change: object) -> Path:
+    """Write the adapter elsewhere, without `mcm.json`, with another header."""
+    metadata = None if header is None else {"lora_adapter_metadata": json.dumps(header)}
+    weights = load_file(folder / LORA_FILE)
+    prefix = change.get("prefix")
+    if prefix is not None:
+        weights = {key.replace("unet.", str(prefix), 1): value for key, value in weights.items()}
+    if "dtype" in change:
+        weights = {key: value.to(change["dtype"]) for key, value in weights.items()}
+    place.mkdir()
+    save_file(weights, place / LORA_FILE, metadata=metadata)
+    return place
+
+
+HEADER: dict[str, object] = {"unet.r": 2, "unet.lora_alpha": 2}
+
+
+@pytest.mark.parametrize(
+    ("header", "change", "message"),
+    [
+        (None, {}, "nothing says its scale alpha/rank: neither lora_adapter_metadata in its"),
+        ({"unet.r": 2}, {}, "nothing says its scale alpha/rank"),
+        ({"unet.r": 4, "unet.lora_alpha": 4}, {}, "has rank 2, but its metadata says 4"),
+        (HEADER, {"prefix": ""}, r"The keys lack their prefix: write unet\. before each"),
+        (HEADER, {"prefix": "base_model.model."}, "keys are PEFT's: name the file adapter_model"),
+        (HEADER, {"prefix": "transformer."}, r"key transformer\..* is not known; expected unet"),
+        (HEADER, {"dtype": torch.int8}, r"is of torch.int8; expected float32, float16 or bfloat16"),
+        (HEADER, {"dtype": torch.float8_e4m3fn}, "is of torch.float8_e4m3fn; expected float32"),
+    ],
+)
+def test_what_would_load_wrongly_is_refused(
+    saved: Path,
+    tiny_teacher: Path,
+    tmp_path: Path,
+    header: dict[str, object] | None,
+    change: dict[str, object],
+    message: str,
+) -> None:
+    place = saved_as(saved, tmp_path / "other", header, **change)
+    with pytest.raises(UserError, match=message) as caught:
+        merge_adapter(load_tiny(tiny_teacher), place)
+    assert str(place) in str(caught.value)
+
+
+def test_notes_of_another_student_are_refused(saved: Path, tiny_teacher: Path) -> None:
+    notes = json.loads((saved / "mcm.json").read_text())
+    (saved / "mcm.json").write_text(json.dumps(notes | {"rank": 4, "alpha": 2.0}))
+    with pytest.raises(UserError, match=r"has rank 2, but mcm.json beside it says rank 4"):
+        load_adapter(load_tiny(tiny_teacher), saved, "x")
+
+
+def test_other_weights_of_the_same_shapes_are_refused(saved: Path, tiny_teacher: Path) -> None:
+    other = load_tiny(tiny_teacher)
+    with torch.no_grad():
+        other.network.conv_in.weight.mul_(2)
+    with pytest.raises(UserError, match="made for another base: it was trained on weights with"):
+        load_adapter(other, saved, "x")
+    notes = json.loads((saved / "mcm.json").read_text())
+    del notes["base_fingerprint"]
+    (saved / "mcm.json").write_text(json.dumps(notes))
+    assert load_adapter(other, saved, "x")["rank"] == 2
 
 
 def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff) -> None:

@@ -51,6 +51,17 @@ def test_decoding_hands_gradient_to_those_frames(tiny_teacher: Path, latents: Te
     assert all(p.grad is None for p in backbone.codec.autoencoder.parameters())
 
 
+def test_recomputing_changes_no_gradient(tiny_teacher: Path, latents: Tensor) -> None:
+    backbone, gradients = load_tiny(tiny_teacher), []
+    for recomputed in (False, True):
+        if recomputed:
+            backbone.codec.enable_gradient_checkpointing()
+        x = latents.clone().requires_grad_()
+        backbone.decode_frames(x, torch.tensor([[1, 2], [3, 0]])).square().sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_long_clips_are_coded_in_parts(tiny_teacher: Path) -> None:
     backbone = load_tiny(tiny_teacher)
     latents = torch.randn(1, 4, 19, 2, 2)

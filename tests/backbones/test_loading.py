@@ -140,6 +140,31 @@ def pickle_the_network(folder: Path) -> None:
     file.unlink()
 
 
+def lose_a_shard(folder: Path) -> None:
+    file = folder / "unet" / WEIGHTS
+    weights = load_file(file)
+    names = [WEIGHTS.replace(".", f"-0000{n}-of-00002.", 1) for n in (1, 2)]
+    places = {key: names[number % 2] for number, key in enumerate(weights)}
+    for name in names[:1]:
+        part = {key: value for key, value in weights.items() if places[key] == name}
+        save_file(part, folder / "unet" / name, metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "unet" / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    file.unlink()
+
+
+def point_to_the_weights(folder: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "unet" / WEIGHTS).write_text(text)
+
+
+def quantise(folder: Path) -> None:
+    file = folder / "unet" / WEIGHTS
+    weights = load_file(file)
+    weights["conv_in.weight"] = weights["conv_in.weight"].to(torch.int8)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -150,7 +175,10 @@ def pickle_the_network(folder: Path) -> None:
         (lose_a_tensor, r"component unet \(UNetMotionModel\) .*incomplete.*conv_in.weight"),
         (reshape_a_tensor, r"component unet \(UNetMotionModel\) .*conv_in.weight"),
         (lose_text_weights, r"component text_encoder .*incomplete.*final_layer_norm.bias"),
-        (pickle_the_network, r"component unet \(UNetMotionModel\) cannot be loaded"),
+        (pickle_the_network, r"unet \(UNetMotionModel\): .*model.bin: not a safe.*convert it: py"),
+        (lose_a_shard, r"component unet \(UNetMotionModel\) cannot be loaded: .*-00002-of-00002"),
+        (point_to_the_weights, r"component unet \(UNetMotionModel\) cannot be loaded"),
+        (quantise, r"component unet .*conv_in.weight is of I8; expected float32"),
         (lambda f: (f / "tokenizer" / "tokenizer.json").unlink(), "component tokenizer"),
         (lambda f: (f / "model_index.json").unlink(), "model_index.json: no such file"),
         (lambda f: (f / "model_index.json").write_text("{"), "model_index.json: cannot be read"),
@@ -173,6 +201,16 @@ def test_spoilt_folders_are_explained(
     with pytest.raises(UserError, match=message) as caught:
         load_backbone(folder, "cpu", "float32")
     assert str(folder) in str(caught.value)
+
+
+def test_weights_in_half_precision_alone_are_taken(folder: Path) -> None:
+    file = folder / "unet" / WEIGHTS
+    expected = load_backbone(folder, "cpu", "float16").network.state_dict()
+    weights = {key: value.half() for key, value in load_file(file).items()}
+    save_file(weights, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    file.unlink()
+    found = load_backbone(folder, "cpu", "float16").network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 def test_components_of_different_models_are_told(folder: Path, tiny_teacher_kl: Path) -> None:

@@ -4,92 +4,74 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers.loaders.lora_conversion_utils import (
+    _convert_non_diffusers_ltxv_lora_to_diffusers,
+    _convert_non_diffusers_wan_lora_to_diffusers,
+)
 from safetensors.torch import load_file, save_file
-from tests.backbones.test_variants import stir
-from tests.backbones.tiny import FRAMES, SIZE, load_tiny, make_tiny_animatediff
+from tests.export.students import PROMPT, make_student, our_frames, run_cards
 
-from mcm.backbones.adapters import LORA_FILE, save_adapter
+from mcm.backbones.adapters import LORA_FILE, merge_adapter
+from mcm.backbones.loading import load_backbone
 from mcm.errors import UserError
-from mcm.export.comfyui import IMAGE_FILE, MOTION_FILE
+from mcm.export.card import CardOptions
+from mcm.export.comfyui import EXPERT_FILES, FILE, IMAGE_FILE, MOTION_FILE
 from mcm.export.export import export_student
 from mcm.export.student import Exported
-from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.pipeline import load
-from mcm.sampling.samplers import Plan, consistency
 
-STOCK = """
-import sys, numpy, torch
-from diffusers import AnimateDiffPipeline, LCMScheduler
-kind, base, folder, out = sys.argv[1:]
-if kind == "lora":
-    pipeline = AnimateDiffPipeline.from_pretrained(base)
-    pipeline.load_lora_weights(folder)
-    assert pipeline.get_list_adapters(), "nothing was loaded"
-    pipeline.scheduler = LCMScheduler.from_pretrained(folder, subfolder="scheduler")
-else:
-    pipeline = AnimateDiffPipeline.from_pretrained(folder)
-pipeline.set_progress_bar_config(disable=True)
-video = pipeline(
-    "a star going up", num_frames=4, height=32, width=32, num_inference_steps=4,
-    guidance_scale=1.0, generator=torch.Generator().manual_seed(5), output_type="np",
-).frames
-assert "mcm" not in sys.modules
-numpy.save(out, video)
-"""
+FAMILIES = (
+    "animatediff",
+    "image",
+    "modelscope",
+    "wan",
+    "wan-2.2",
+    "ltx",
+    "cogvideox",
+    "cogvideox-5b",
+)
+OPTIONS = CardOptions(prompt=PROMPT)
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder with a stirred student and its auxiliary weights, alpha unlike rank."""
-    torch.manual_seed(3)
-    folder = tmp_path_factory.mktemp("run")
-    teacher = make_tiny_animatediff(folder / "teacher")
-    backbone = load_tiny(teacher)
-    backbone.add_adapter("student", rank=2, alpha=5.0)
-    stir(backbone, "student")
-    notes = {"base": str(teacher), "original_steps": 20, "timestep_scaling": 4.0}
-    save_adapter(backbone, "student", folder / "student", notes)
-    (folder / "student" / "recipe.yaml").write_text("model: {teacher: tiny}\n")
-    (folder / "auxiliary").mkdir()
-    save_file({"x": torch.ones(1)}, folder / "auxiliary" / "head.safetensors")
-    return folder / "student"
+def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A student of every family."""
+    return {name: make_student(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
 
 
-def our_frames(student: Path) -> np.ndarray:
-    """Return our pipeline's frames of STOCK's clip as floats in [0, 1], (1, t, h, w, 3)."""
-    model = load(str(student), "cpu", "float32")
-    backbone, defaults = model.backbone, model.defaults
-    shape = backbone.spec.latent_shape(FRAMES, SIZE, SIZE)
-    plan = Plan(shape, 4, defaults.original_steps, defaults.timestep_scaling)
-    with torch.no_grad():
-        denoiser = Denoiser(backbone, backbone.encode_prompt(["a star going up"]))
-        pixels = backbone.decode_frames(consistency(denoiser, Noise.from_seeds([5]), plan))
-    return ((pixels + 1) / 2).clamp(0, 1).permute(0, 1, 3, 4, 2).numpy()
+@pytest.fixture(scope="module")
+def student(students: dict[str, Path]) -> Path:
+    """The student of AnimateDiff."""
+    return students["animatediff"]
 
 
-@pytest.mark.parametrize("format", ["lora", "pipeline"])
-def test_stock_diffusers_makes_our_frames(student: Path, tmp_path: Path, format: str) -> None:
-    folder = export_student(str(student), tmp_path / "export", format)
-    teacher, out = student.parent / "teacher", tmp_path / "video.npy"
-    command = [sys.executable, "-c", STOCK, format, str(teacher), str(folder), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    theirs, ours = np.load(out), our_frames(student)
-    assert theirs.shape == ours.shape
-    assert np.abs(theirs - ours).max() <= 1e-4
-    assert ours.std() > 0.01
+def test_stock_diffusers_makes_our_frames(students: dict[str, Path], tmp_path: Path) -> None:
+    """The lines of code in every card load the export and make the clip of our pipeline."""
+    jobs = [(name, kind) for name in FAMILIES for kind in ("lora", "pipeline")]
+    jobs += [(name, "motion") for name in ("animatediff", "image")]
+    exports = {
+        f"{name}-{kind}": export_student(
+            str(students[name]), tmp_path / f"{name}-{kind}", kind, OPTIONS
+        )
+        for name, kind in jobs
+    }
+    frames = run_cards(exports, tmp_path)
+    for name in FAMILIES:
+        ours, teacher = our_frames(students[name]), our_frames(students[name].parent / "teacher")
+        assert np.abs(ours - teacher).max() > 1e-2, name
+        for kind in ("lora", "pipeline", "motion"):
+            if (theirs := frames.get(f"{name}-{kind}")) is not None:
+                assert theirs.shape == ours.shape
+                assert np.abs(theirs - ours).max() <= 1e-4, (name, kind)
 
 
 def test_a_lora_export_holds_all_that_others_need(student: Path, tmp_path: Path) -> None:
-    folder = export_student(str(student), tmp_path / "export", "lora", licence="apache-2.0")
+    folder = export_student(str(student), tmp_path / "export", "lora", CardOptions("apache-2.0"))
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "README.md",
@@ -126,6 +108,78 @@ def test_comfyui_keys_change_the_weights_as_we_do(student: Path, tmp_path: Path)
     motion = load_file(folder / MOTION_FILE)
     assert all("temporal_transformer.transformer_blocks" in key for key in motion)
     assert any(key.endswith("attention_blocks.1.processor.to_out_lora.up.weight") for key in motion)
+
+
+@pytest.mark.parametrize("family", ["wan", "wan-2.2", "ltx"])
+def test_native_keys_are_those_that_diffusers_translates_back(
+    students: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    folder = export_student(str(students[family]), tmp_path / "export", "comfyui", OPTIONS)
+    back = (
+        _convert_non_diffusers_ltxv_lora_to_diffusers
+        if family == "ltx"
+        else _convert_non_diffusers_wan_lora_to_diffusers
+    )
+    files = EXPERT_FILES if family == "wan-2.2" else (FILE,)
+    contents = Exported.find(str(students[family])).lora.values()
+    for file, content in zip(files, contents, strict=True):
+        theirs = back(load_file(folder / file))
+        assert len(theirs) == 2 * len(content.pairs)
+        for module, pair in content.pairs.items():
+            for part, tensor in zip("AB", pair, strict=True):
+                found = theirs[f"transformer.{module}.lora_{part}.weight"].float()
+                torch.testing.assert_close(found, tensor, atol=2e-3, rtol=2e-3)
+
+
+def test_exports_that_cannot_be_say_why(students: dict[str, Path], tmp_path: Path) -> None:
+    for family, kind, message in (
+        ("modelscope", "comfyui", "no LoRA loader for modelscope"),
+        ("wan", "motion", "motion is for AnimateDiff.* of family wan"),
+    ):
+        with pytest.raises(UserError, match=message):
+            export_student(str(students[family]), tmp_path / "export", kind)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ["modelscope", "wan-2.2"])
+@torch.no_grad()
+def test_an_export_is_a_student_again(
+    students: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    folder = export_student(str(students[family]), tmp_path / "export", "lora", OPTIONS)
+    again, before = (
+        load_backbone(students[family].parent / "teacher", "cpu", "float32") for _ in range(2)
+    )
+    merge_adapter(again, folder)
+    merge_adapter(before, students[family])
+    for ours, theirs in zip(again.network.parameters(), before.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert (Exported.find(str(folder)).auxiliary) == [folder / "auxiliary" / "head.safetensors"]
+
+
+def test_the_card_shows_base_metrics_and_samples(student: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "models--owner--teacher" / "snapshots" / "abc123"
+    shutil.copytree(student.parent / "teacher", hub)
+    copy = shutil.copytree(student, tmp_path / "student")
+    notes = json.loads((copy / "mcm.json").read_text())
+    (copy / "mcm.json").write_text(json.dumps(notes | {"base": str(hub)}))
+    results = {"fvd": {"value": 123.4}, "fid": {"value": None}}
+    report = {"protocol": "tiny", "runs": [{"model": "mine", "steps": 4, "results": results}]}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "clip.gif").write_bytes(b"gif")
+    options = CardOptions("mit", PROMPT, tmp_path / "report.json", (tmp_path / "clip.gif",))
+    folder = export_student(str(copy), tmp_path / "export", "lora", options)
+    text = (folder / "README.md").read_text()
+    assert "base_model: owner/teacher\n" in text
+    assert "(revision `abc123`)" in text
+    assert "| mine | 4 | 123 | – |" in text
+    assert "![clip.gif](samples/clip.gif)" in text
+    assert (folder / "samples" / "clip.gif").read_bytes() == b"gif"
+    assert str(tmp_path / "models") not in text
+    with pytest.raises(UserError, match=r"sample: nowhere.mp4: no such file"):
+        export_student(
+            str(copy), tmp_path / "other", "lora", CardOptions(samples=(Path("nowhere.mp4"),))
+        )
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_full_students_have_weights_of_their_own(teacher: Path, tmp_path: Path) 
 
 def test_another_teachers_weights_are_told(teacher: Path, tmp_path: Path) -> None:
     folder = make_student(teacher, tmp_path, base=str(teacher), base_fingerprint="0" * 16)
-    with pytest.warns(ModelWarning, match="other weights of its teacher"):
+    with pytest.raises(UserError, match="made for another base: it was trained on weights"):
         load(folder, device="cpu", dtype="float32")
 
 

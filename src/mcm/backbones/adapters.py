@@ -1,59 +1,34 @@
 """Students as files: LoRA that stock diffusers loads, or the whole network, beside `mcm.json`.
 
-A LoRA file holds ``unet.<module>.lora_A.weight`` and ``…lora_B.weight`` (or ``transformer.…``)
-with α/r multiplied into B, so that every reader that takes the scale as 1 (diffusers, ComfyUI) is
-right. A model of two networks has a file for each: diffusers gives both the same component, so
-one file could not tell them apart.
+In a LoRA file α/r is multiplied into B and the header says α = r, so that every reader is right,
+also one that takes the scale as 1 (ComfyUI). A model of two networks has a file for each: diffusers
+gives both the same component, so one file could not tell them apart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.lora_files import (
+    LORA_FILE,
+    NOTES_FILE,
+    A,
+    B,
+    LoraFile,
+    base_weight,
+    read_lora,
+    sort_header,
+)
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.errors import UserError
-
-LORA_FILE = "pytorch_lora_weights.safetensors"
-NOTES_FILE = "mcm.json"
-_METADATA = "lora_adapter_metadata"
-_A, _B = ".lora_A.weight", ".lora_B.weight"
-
-
-@dataclass(frozen=True)
-class LoraFile:
-    """The content of a LoRA file for one network.
-
-    Attributes:
-        path: Where it was read.
-        pairs: (A, B) by module name; W + B·A is the changed weight.
-    """
-
-    path: Path
-    pairs: dict[str, tuple[Tensor, Tensor]]
-
-    @property
-    def rank(self) -> int:
-        """The one rank of all pairs.
-
-        Raises:
-            UserError: The ranks differ.
-        """
-        ranks = {a.shape[0] for a, _ in self.pairs.values()}
-        if len(ranks) > 1:
-            raise UserError(
-                f"{self.path}: ranks {sorted(ranks)} are mixed; expected one rank for all "
-                "modules. Merge this adapter into the network instead of keeping it apart"
-            )
-        return int(ranks.pop())
 
 
 def save_adapter(
@@ -79,7 +54,7 @@ def save_adapter(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"mode": backbone.variants.mode, "family": backbone.spec.family}
-    facts["base"] = fingerprint(backbone.variants.base)
+    facts["base_fingerprint"] = fingerprint(backbone.variants.base)
     if isinstance(backbone.variants, LoraVariants):
         facts["rank"], facts["alpha"] = backbone.variants.rank_alpha(name)
         _write_lora(backbone, name, facts["alpha"] / facts["rank"], folder)
@@ -114,8 +89,8 @@ def load_adapter(
     parameters = backbone.adapter_parameters(name)
     with torch.no_grad():
         for module, (a, b) in content.pairs.items():
-            parameters[module + _A].copy_(a)
-            parameters[module + _B].copy_(b * (content.rank / alpha))
+            parameters[module + A].copy_(a)
+            parameters[module + B].copy_(b * (content.rank / alpha))
     return notes
 
 
@@ -128,15 +103,68 @@ def merge_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Any
     Raises:
         UserError: The file is missing, is no safetensors file or fits another base.
     """
-    base = backbone.variants.base
+    base, notes = backbone.variants.base, read_notes(path)
     content = _read_all(backbone, path)
     with torch.no_grad():
         for module, (a, b) in content.pairs.items():
-            weight = _base_weight(base, module)
+            weight = base_weight(base, module)
             assert weight is not None, module
             change = b.flatten(1).float() @ a.flatten(1).float()
             weight += change.view_as(weight).to(weight.device, weight.dtype)
-    return read_notes(path)
+    return notes
+
+
+def read_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, LoraFile]:
+    """Read the LoRA of each network, by the name of its file.
+
+    Args:
+        backbone: The teacher, which everything is checked against.
+        path: A folder, or the first network's file with the others beside it.
+
+    Raises:
+        UserError: A file is missing or broken, or fits another base.
+    """
+    path, notes = Path(path), read_notes(path)
+    _check_base(backbone, notes, path)
+    found: dict[str, LoraFile] = {}
+    for file, prefix in _prefixes(backbone).items():
+        network = backbone.variants.base.get_submodule(prefix.rstrip("."))
+        beside = (path if path.is_dir() else path.parent) / file
+        place = path if file == LORA_FILE else beside
+        found[file] = read_lora(place, network, backbone.component)
+        _check_rank(found[file], notes)
+    return found
+
+
+def save_lora(
+    backbone: PipelineBackbone,
+    pairs: Mapping[str, tuple[Tensor, Tensor]],
+    folder: Path,
+    file: str,
+) -> None:
+    """Write (A, B) of one network as stock diffusers reads them, with α = r in the header.
+
+    Args:
+        backbone: Says the pipeline's class and the name of the network in it.
+        pairs: By module name; W + B·A is the changed weight.
+        folder: Made when missing.
+        file: Name of the file.
+    """
+    import diffusers
+
+    pipeline, network = getattr(diffusers, backbone.pipeline), backbone.component
+    weights = {module + A: a for module, (a, _) in pairs.items()}
+    weights |= {module + B: b for module, (_, b) in pairs.items()}
+    weights = {key: value.cpu().contiguous() for key, value in weights.items()}
+    ranks = {module: a.shape[0] for module, (a, _) in pairs.items()}
+    rank = max(ranks.values())
+    others = {module: other for module, other in ranks.items() if other != rank}
+    header: dict[str, Any] = {"r": rank, "lora_alpha": rank, "target_modules": sorted(pairs)}
+    if others:
+        header |= {"rank_pattern": others, "alpha_pattern": others}
+    layers = {f"{network}_lora_layers": weights, f"{network}_lora_adapter_metadata": header}
+    pipeline.save_lora_weights(folder, weight_name=file, **layers)
+    sort_header(folder / file)
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:
@@ -158,32 +186,31 @@ def read_notes(path: str | Path) -> dict[str, Any]:
     return notes
 
 
-def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
-    """Read a LoRA file and check every key and shape against a network.
+def _check_base(backbone: PipelineBackbone, notes: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse an adapter that was trained on other weights, where shapes alone would fit.
 
-    Args:
-        path: The file, or a folder with `pytorch_lora_weights.safetensors`.
-        network: Whose modules are changed.
-        component: First part of the keys, ``unet`` or ``transformer``.
-
-    Raises:
-        UserError: The file is missing, is no safetensors file, or a key or shape does not fit;
-            the first such key is named.
+    Weights that were rounded to float16 on loading have another digest, so nothing can be told.
     """
-    path = _lora_path(Path(path))
-    tensors, scale = _read_tensors(path, component)
-    pairs: dict[str, tuple[Tensor, Tensor]] = {}
-    for module in dict.fromkeys(_module_names(tensors, path, component)):
-        keys = [f"{component}.{module}{part}" for part in (_A, _B)]
-        for key in keys:
-            if key not in tensors:
-                raise UserError(f"{path}: {key} is missing; expected A and B of every module")
-        a, b = (tensors[key] for key in keys)
-        _check_pair(path, keys, (a, b), _base_weight(network, module))
-        pairs[module] = (a, b * scale)
-    if not pairs:
-        raise UserError(f"{path}: holds no adapter; expected keys such as {component}.….lora_A")
-    return LoraFile(path, pairs)
+    wanted = notes.get("base_fingerprint")
+    if wanted is None or backbone.dtype == torch.float16:
+        return
+    found = fingerprint(backbone.variants.base)
+    if wanted != found:
+        raise UserError(
+            f"{path}: made for another base: it was trained on weights with digest {wanted}, and "
+            f"those of this teacher have {found}. Give the teacher it was trained on, or remove "
+            f"base_fingerprint from its {NOTES_FILE} to try it on this one"
+        )
+
+
+def _check_rank(content: LoraFile, notes: Mapping[str, Any]) -> None:
+    """Refuse a file whose ranks are not those of `mcm.json`, whose α would then mislead."""
+    wanted = notes.get("rank")
+    if wanted is not None and content.rank != wanted:
+        raise UserError(
+            f"{content.path}: has rank {content.rank}, but {NOTES_FILE} beside it says rank "
+            f"{wanted} and alpha {notes.get('alpha')}; the two are of different students"
+        )
 
 
 def _prefixes(backbone: PipelineBackbone) -> dict[str, str]:
@@ -199,32 +226,27 @@ def _prefixes(backbone: PipelineBackbone) -> dict[str, str]:
 
 
 def _read_all(backbone: PipelineBackbone, path: str | Path) -> LoraFile:
-    """Read the files of all networks: those of a folder, or a file and those beside it."""
-    path = Path(path)
+    """Read the files of all networks as one, modules named as in the whole."""
+    prefixes = _prefixes(backbone)
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
-    for file, prefix in _prefixes(backbone).items():
-        beside = path if file == LORA_FILE else path.with_name(file)
-        place = path / file if path.is_dir() else beside
-        network = backbone.variants.base.get_submodule(prefix.rstrip("."))
-        content = read_lora(place, network, backbone.component)
-        pairs |= {prefix + module: pair for module, pair in content.pairs.items()}
-    return LoraFile(path, pairs)
+    for file, content in read_adapter(backbone, path).items():
+        pairs |= {prefixes[file] + module: pair for module, pair in content.pairs.items()}
+    return LoraFile(Path(path), pairs)
 
 
 def _write_lora(backbone: PipelineBackbone, name: str, scale: float, folder: Path) -> None:
-    import diffusers
-
-    pipeline: Any = getattr(diffusers, backbone.pipeline)
-    parameters = backbone.adapter_parameters(name).items()
+    parameters = backbone.adapter_parameters(name)
+    modules = [key.removesuffix(A) for key in parameters if key.endswith(A)]
     for file, prefix in _prefixes(backbone).items():
-        weights = {
-            key.removeprefix(prefix): value.detach().float() * (scale if key.endswith(_B) else 1.0)
-            for key, value in parameters
-            if key.startswith(prefix)
+        pairs = {
+            module.removeprefix(prefix): (
+                parameters[module + A].detach().float(),
+                parameters[module + B].detach().float() * scale,
+            )
+            for module in modules
+            if module.startswith(prefix)
         }
-        weights = {key: value.cpu().contiguous() for key, value in weights.items()}
-        layers = {f"{backbone.component}_lora_layers": weights}
-        pipeline.save_lora_weights(folder, weight_name=file, **layers)
+        save_lora(backbone, pairs, folder, file)
 
 
 def _load_copy(backbone: PipelineBackbone, folder: Path, name: str, trainable: bool) -> None:
@@ -244,67 +266,3 @@ def _load_copy(backbone: PipelineBackbone, folder: Path, name: str, trainable: b
                     f"expected {tuple(value.shape)}"
                 )
             value.data.copy_(theirs[key])
-
-
-def _lora_path(path: Path) -> Path:
-    file = path / LORA_FILE if path.is_dir() else path
-    if file.suffix != ".safetensors":
-        raise UserError(
-            f"{file}: not a safetensors file; pickled weights can run code when they are read, "
-            "so they are refused. Convert the file to safetensors"
-        )
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; expected the LoRA weights of a student")
-    return file
-
-
-def _read_tensors(path: Path, component: str) -> tuple[dict[str, Tensor], float]:
-    """Return the tensors of a file and the scale α/r that its header asks for."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: broken or half-downloaded ({error}); fetch it again") from None
-    rank, alpha = (header.get(f"{component}.{key}") for key in ("r", "lora_alpha"))
-    return tensors, (alpha / rank if rank and alpha else 1.0)
-
-
-def _module_names(tensors: Mapping[str, Tensor], path: Path, component: str) -> Iterator[str]:
-    for key in tensors:
-        module = key.removesuffix(_A).removesuffix(_B)
-        if module == key or not key.startswith(f"{component}."):
-            raise UserError(
-                f"{path}: key {key} is not known; expected {component}.<module>{_A} or …{_B}, "
-                "as written by diffusers"
-            )
-        yield module.removeprefix(f"{component}.")
-
-
-def _base_weight(network: nn.Module, module: str) -> Tensor | None:
-    """Return the weight of a module below any adapters, or ``None`` when there is none."""
-    try:
-        found: Any = network.get_submodule(module)
-    except AttributeError:
-        return None
-    weight = getattr(getattr(found, "base_layer", found), "weight", None)
-    return weight if isinstance(weight, Tensor) else None
-
-
-def _check_pair(
-    path: Path, keys: list[str], pair: tuple[Tensor, Tensor], weight: Tensor | None
-) -> None:
-    """Compare (A, B) with the weight they change: A is (r, in, …), B is (out, r, 1, …)."""
-    if weight is None:
-        raise UserError(f"{path}: made for another base: it changes {keys[0]}, which is not there")
-    rank = pair[0].shape[0]
-    ones = (1,) * (weight.ndim - 2)
-    expected = ((rank, *weight.shape[1:]), (weight.shape[0], rank, *ones))
-    for key, tensor, shape in zip(keys, pair, expected, strict=True):
-        if tuple(tensor.shape) != tuple(shape):
-            raise UserError(
-                f"{path}: made for another base: {key} has shape {tuple(tensor.shape)}, "
-                f"expected {tuple(shape)}"
-            )

@@ -5,6 +5,8 @@ Guo et al., *AnimateDiff*, 2023 (arXiv 2307.04725).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
-from mcm.backbones.components import load_component
+from mcm.backbones.control import Control
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.latents import FrameCodec
 from mcm.backbones.native import Native
@@ -58,9 +60,21 @@ class AnimateDiff(PipelineBackbone):
 
     component = "unet"
     pipeline = "AnimateDiffPipeline"
+    control: Control | None = None
+
+    @contextmanager
+    def controlled(self, control: Control) -> Iterator[None]:
+        """Let a ControlNet guide every clip inside."""
+        self.control = control
+        try:
+            yield
+        finally:
+            self.control = None
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
-        output: Tensor = self.network(x_bcthw, t_b, condition.tokens_bld).sample
+        tokens = condition.tokens_bld
+        more = {} if self.control is None else self.control.residuals(x_bcthw, t_b, tokens)
+        output: Tensor = self.network(x_bcthw, t_b, tokens, **more).sample
         return output
 
     def _extras(self) -> dict[str, Any]:
@@ -124,11 +138,12 @@ def _network(folder: PipelineFolder, motion: Path | None) -> nn.Module:
             f"{folder.path}: holds an image model and no motion modules; give the folder of a "
             "MotionAdapter as motion_adapter, in the call or in the folder's mcm.json"
         )
-    adapter = load_component(path.parent, path.name, "MotionAdapter", folder.dtype)
+    adapter = folder.model_at(path, "MotionAdapter")
     from diffusers import UNetMotionModel
 
     try:
-        joined: nn.Module = UNetMotionModel.from_unet2d(network, adapter).to(folder.dtype)
+        with folder.building():
+            joined: nn.Module = UNetMotionModel.from_unet2d(network, adapter).to(folder.dtype)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(

@@ -11,15 +11,27 @@ from typing import Any
 
 import torch
 
+from mcm.backbones.lora_files import refuse_pickle
 from mcm.errors import UserError
 
 _OF_TRANSFORMERS = ("CLIP", "T5", "UMT5")
+FULL_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "adapter_model.safetensors",
+)
+"""Names of weights in full precision; those of a variant are ``….fp16.safetensors``."""
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 _REMEDY = "fetch or copy the folder again"
 
 
 def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> Any:
     """Load a model from ``folder/name``, complete and from safetensors, without network access.
+
+    Weights of the variant ``fp16`` are taken where there are no others.
 
     Args:
         folder: Of the whole pipeline.
@@ -31,15 +43,17 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
         UserError: The component is missing, half there or of other shapes.
     """
     path = component_folder(folder, name, kind)
-    loader = _class_of(kind)
+    variant = _check_weights(path, name, kind)
+    loader = component_class(kind)
     key = "torch_dtype" if _library(kind) == "diffusers" else "dtype"
     try:
-        with _quiet():
+        with quiet_libraries():
             model, info = loader.from_pretrained(
                 path,
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                variant=variant,
                 **{key: dtype},
             )
     except Exception as error:
@@ -66,7 +80,7 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
             f"{path}: component {name} ({kind}) has none of {', '.join(_VOCABULARIES)}; {_REMEDY}"
         )
     try:
-        return _class_of(kind).from_pretrained(path, local_files_only=True)
+        return component_class(kind).from_pretrained(path, local_files_only=True)
     except Exception as error:
         raise _broken(path, name, kind, error) from error
 
@@ -100,7 +114,42 @@ def component_folder(folder: Path, name: str, kind: str) -> Path:
     return path
 
 
-def _class_of(kind: str) -> Any:
+def _check_weights(path: Path, name: str, kind: str) -> str | None:
+    """Return the variant of the weights there, after a look at their number formats.
+
+    Raises:
+        UserError: There are pickled weights only, or quantised ones.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not any((path / file).is_file() for file in FULL_WEIGHTS):
+        pickles = sorted(
+            file for end in ("bin", "pt", "pth", "ckpt") for file in path.glob(f"*.{end}")
+        )
+        if list(path.glob("*.fp16.safetensors")):
+            return "fp16"
+        if pickles:
+            raise UserError(f"component {name} ({kind}): {refuse_pickle(pickles[0])}")
+    for file in sorted(path.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as content:
+                formats = {k: content.get_slice(k).get_dtype() for k in content.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise _broken(path, name, kind, error) from error
+        wrong = next(
+            (k for k, found in formats.items() if k.endswith("weight") and found not in _FLOATS),
+            None,
+        )
+        if wrong is not None:
+            raise UserError(
+                f"{file}: component {name} ({kind}): {wrong} is of {formats[wrong]}; expected "
+                "float32, float16 or bfloat16. Take the weights before they were quantised"
+            )
+    return None
+
+
+def component_class(kind: str) -> Any:
+    """Return a class of diffusers or transformers by its name."""
     return getattr(importlib.import_module(_library(kind)), kind)
 
 
@@ -117,7 +166,7 @@ def _broken(path: Path, name: str, kind: str, error: Exception) -> UserError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep the libraries' warnings and progress bars back; what matters is raised instead."""
     import diffusers.utils.logging as of_diffusers
     import transformers.utils.logging as of_transformers

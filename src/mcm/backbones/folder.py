@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ class PipelineFolder:
     device: torch.device
     dtype: torch.dtype
 
+    def building(self) -> AbstractContextManager[Any]:
+        """Return the context in which models are put together from loaded ones."""
+        return nullcontext()
+
+    def model_at(self, path: Path, kind: str) -> Any:
+        """Load a model from a folder of its own; arguments and errors as `load_component`."""
+        return load_component(path.parent, path.name, kind, self.dtype)
+
     def model(self, name: str, *kinds: str) -> Any:
         """Load a model, on the device.
 
@@ -51,7 +60,7 @@ class PipelineFolder:
         Raises:
             UserError: It is of another class, missing, half there or of other shapes.
         """
-        return load_component(self.path, name, self.kind(name, *kinds), self.dtype).to(self.device)
+        return self.model_at(self.path / name, self.kind(name, *kinds)).to(self.device)
 
     def kind(self, name: str, *kinds: str) -> str:
         """Return the class of a component, which must be one of ``kinds``.

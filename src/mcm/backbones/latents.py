@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 _CHUNK = 16
 
@@ -37,6 +39,9 @@ class VideoCodec(Protocol):
     def decode(self, latents_bcthw: Tensor, indices_bl: Tensor | None = None) -> Tensor:
         """Return the frames asked for, or all, (b, l, 3, H, W), about [-1, 1], float32."""
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the decoder in the backward pass, where it can."""
+
     def free_encoder(self) -> None:
         """Drop the encoder half; decoding goes on."""
 
@@ -58,6 +63,7 @@ class FrameCodec:
     def __init__(self, autoencoder: Any) -> None:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.dtype: torch.dtype = autoencoder.dtype
+        self._recomputed = False
 
     @property
     def spatial_factor(self) -> int:
@@ -92,13 +98,27 @@ class FrameCodec:
         if indices_bl is not None:
             frames = pick_frames(frames, indices_bl)
         raw = frames.flatten(0, 1) / self.scale
-        parts = raw.to(self.autoencoder.device, self.dtype).split(_CHUNK)
-        pixels = torch.cat([self.autoencoder.decode(part).sample for part in parts]).float()
+        learning = self._recomputed and raw.requires_grad and torch.is_grad_enabled()
+        parts = raw.to(self.autoencoder.device, self.dtype).split(1 if learning else _CHUNK)
+        decode = (
+            partial(checkpoint, self._decode, use_reentrant=False) if learning else self._decode
+        )
+        pixels = torch.cat([decode(part) for part in parts]).float()
         return pixels.reshape(*frames.shape[:2], *pixels.shape[1:])
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each frame's decoding in the backward pass; frames are decoded singly."""
+        if getattr(self.autoencoder, "_supports_gradient_checkpointing", False):
+            self.autoencoder.enable_gradient_checkpointing()
+        self._recomputed = True
 
     def free_encoder(self) -> None:
         """Drop the encoder half; decoding goes on."""
         self.autoencoder.encoder = None
+
+    def _decode(self, raw_bchw: Tensor) -> Tensor:
+        pixels: Tensor = self.autoencoder.decode(raw_bchw).sample
+        return pixels
 
 
 def _latents_of(output: Any) -> Tensor:

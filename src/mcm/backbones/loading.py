@@ -51,11 +51,21 @@ def load_backbone(
         UserError: The source is unknown, or a component of it is missing, broken or does not
             fit the others; the message names component and folder.
     """
+    return load_folder(open_folder(source, device, dtype), mode, motion_adapter)
+
+
+def open_folder(source: str | Path, device: str = "auto", dtype: str = "auto") -> PipelineFolder:
+    """Find a teacher's folder and read its index; arguments and errors as `load_backbone`."""
     place = pick_device(device)
     path = _folder_of(source)
-    index = _read_index(path)
-    family = _FAMILIES[index["_class_name"]]
-    folder = PipelineFolder(path, index, place, pick_dtype(dtype, place))
+    return PipelineFolder(path, _read_index(path), place, pick_dtype(dtype, place))
+
+
+def load_folder(
+    folder: PipelineFolder, mode: Mode = "lora", motion_adapter: str | Path | None = None
+) -> PipelineBackbone:
+    """Load a teacher from an opened folder; arguments and errors as `load_backbone`."""
+    path, family = folder.path, _FAMILIES[folder.index["_class_name"]]
     options = {} if motion_adapter is None else {"motion_adapter": Path(motion_adapter)}
     if options and family != "animatediff":
         raise UserError(f"motion_adapter: {path} is of family {family}; only animatediff takes one")

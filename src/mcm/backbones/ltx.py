@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mcm.backbones.base import Condition
 from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.image_start import ImageStart
 from mcm.backbones.native import Native
-from mcm.backbones.pipeline import Parts, PipelineBackbone
+from mcm.backbones.pipeline import Parts
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
 from mcm.backbones.video_latents import VideoAutoencoder
@@ -25,7 +26,7 @@ _MAX_TOKENS = 128
 _USUAL = Native(161, 512, 704, 25, guidance=3.0, guidance_range=(1.0, 3.0))
 
 
-class LTXVideo(PipelineBackbone):
+class LTXVideo(ImageStart):
     """The contract of `mcm.backbones.base.Backbone` over an `LTXVideoTransformer3DModel`.
 
     Positions are in seconds and pixels: at the native rate, whatever the length and size.
@@ -43,7 +44,7 @@ class LTXVideo(PipelineBackbone):
         packed: Tensor = self.network(
             LTXPipeline._pack_latents(x_bcthw, *patches),
             condition.tokens_bld,
-            t_b,
+            self.token_timesteps(x_bcthw, t_b, patches[0]),
             condition.mask_bl,
             *sizes,
             rope_interpolation_scale=self._scale(),

@@ -52,6 +52,7 @@ class ModelScope(PipelineBackbone):
         network: Any = self.variants.base
         for block in (*network.down_blocks, network.mid_block, *network.up_blocks):
             checkpoint_module(block, checkpoint_function(self.variants))
+        self.codec.enable_gradient_checkpointing()
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         output: Tensor = self.network(x_bcthw, t_b, condition.tokens_bld).sample

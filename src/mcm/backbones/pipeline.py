@@ -85,6 +85,11 @@ class PipelineBackbone:
         self.variants.module = module
 
     @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """Configuration of the stock scheduler whose noise schedule this is."""
+        return dict(self._scheduler)
+
+    @property
     def text(self) -> TextEncoder:
         """The text encoder."""
         assert self._text is not None, "the text encoder was freed"
@@ -163,6 +168,7 @@ class PipelineBackbone:
             networks: list[Any] = list(self.networks().values())
         for network in networks:
             network.enable_gradient_checkpointing(checkpoint_function(self.variants))
+        self.codec.enable_gradient_checkpointing()
 
     def fingerprint(self) -> dict[str, Any]:
         """Return digests of the encoders' weights, also after they were freed."""

@@ -64,6 +64,11 @@ class VideoAutoencoder:
             frames = [self._decode_some(*pair) for pair in zip(clips, wanted, strict=True)]
         return torch.cat(frames).transpose(1, 2).float()
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the decoder's blocks in the backward pass, where diffusers can."""
+        if getattr(self.autoencoder, "_supports_gradient_checkpointing", False):
+            self.autoencoder.enable_gradient_checkpointing()
+
     def free_encoder(self) -> None:
         """Drop the encoder half; decoding goes on."""
         self.autoencoder.encoder = None

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from mcm.backbones.base import Condition
 from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.image_start import ImageStart
 from mcm.backbones.native import Native
-from mcm.backbones.pipeline import Parts, PipelineBackbone
+from mcm.backbones.pipeline import Parts
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
 from mcm.backbones.video_latents import CausalAutoencoder
@@ -28,15 +29,21 @@ _EXPERTS = Native(81, 720, 1280, 16, guidance=4.0, guidance_range=(2.0, 3.0))
 _TI2V_5B = Native(121, 704, 1280, 24, guidance=5.0, guidance_range=(3.0, 5.0))
 
 
-class Wan(PipelineBackbone):
+class Wan(ImageStart):
     """The contract of `mcm.backbones.base.Backbone` over one or two `WanTransformer3DModel`.
 
-    TI2V-5B's timestep per token is the same for all tokens in text-to-video, so it is given once.
+    TI2V-5B's timestep per token is the same for all tokens in text-to-video, so it is given once;
+    from a picture it is 0 in the first frame.
     """
 
     component = "transformer"
     pipeline = "WanPipeline"
     expands_timesteps = False
+
+    @property
+    def starts_from_images(self) -> bool:
+        """Whether this very model was trained for it."""
+        return self.expands_timesteps
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the stock networks of the active variant by their names in the pipeline."""
@@ -45,7 +52,8 @@ class Wan(PipelineBackbone):
         return experts.by_name() if isinstance(experts, Experts) else found
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
-        output: Tensor = self.network(x_bcthw, t_b, condition.tokens_bld, return_dict=False)[0]
+        t = self.token_timesteps(x_bcthw, t_b, self.spec.spatial_patch)
+        output: Tensor = self.network(x_bcthw, t, condition.tokens_bld, return_dict=False)[0]
         return output
 
     def _extras(self) -> dict[str, Any]:

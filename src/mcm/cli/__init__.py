@@ -20,6 +20,7 @@ COMMANDS = {
     "data": "Prepare training data: cache latents, build the embedded world.",
     "teacher": "Train the embedded teacher, part by part.",
     "judges": "Train the networks that judge clips, on real material.",
+    "doctor": "Predict the memory and the step time of a recipe before it runs.",
     "info": "Show versions, processors and memory.",
     "version": "Show the version of mcm.",
 }

@@ -15,17 +15,26 @@ def export(
     model: Annotated[str, typer.Argument(help="Student: an embedded name or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     format: Annotated[
-        str, typer.Option(help="lora and pipeline for stock diffusers, or comfyui.")
+        str,
+        typer.Option(help="lora and pipeline for stock diffusers, motion (AnimateDiff), comfyui."),
     ] = "lora",
     licence: Annotated[str, typer.Option("--license", help="Licence in the model card.")] = "other",
     prompt: Annotated[
         str, typer.Option(help="Of the model card's example.")
     ] = "a fox moving left on a blue background",
+    metrics: Annotated[
+        Path | None, typer.Option(help="report.json of `mcm evaluate`, for the model card.")
+    ] = None,
+    sample: Annotated[
+        list[Path] | None, typer.Option(help="Clip for the model card; may be given again.")
+    ] = None,
     push: Annotated[
         str | None, typer.Option(help="Repository of the hub to upload to, OWNER/NAME.")
     ] = None,
 ) -> None:
     """Write a student in the layout of another tool."""
+    from mcm.export.card import CardOptions
     from mcm.export.export import export_student
 
-    typer.echo(export_student(model, output, format, licence, prompt, push))
+    options = CardOptions(licence, prompt, metrics, tuple(sample or ()))
+    typer.echo(export_student(model, output, format, options, push))

@@ -18,7 +18,7 @@ from mcm.distillation import checkpoints
 from mcm.distillation.feed import Feed
 from mcm.distillation.interrupts import EXIT_CODE
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
-from mcm.distillation.student import write_auxiliary, write_student
+from mcm.distillation.student import AUXILIARY, read_auxiliary, write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STUDENT_FOLDER = "student"
-AUXILIARY_FOLDER = "auxiliary"
 
 
 def distill(recipe: Recipe) -> Path:
@@ -61,6 +60,8 @@ def distill(recipe: Recipe) -> Path:
     backbone.free_encoders()
     empty = feed.videos.unconditional().to(accelerator.device)
     objective = MotionConsistency(backbone, empty, Variant.of(recipe)).to(accelerator.device)
+    if recipe.student.init is not None and recipe.student.init_auxiliary:
+        read_auxiliary(objective, _init_folder(recipe.student.init))
     trainer = Trainer(objective, feed, recipe, accelerator, backbone_identity)
     if resumed is not None:
         trainer.restore(resumed)
@@ -109,14 +110,25 @@ def prepare_backbone(
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
     _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
+    add_variants(backbone, recipe)
+    return backbone, backbone_identity
+
+
+def add_variants(backbone: PipelineBackbone, recipe: Recipe) -> None:
+    """Add student and target to a teacher, and checkpoint its gradients where that is asked.
+
+    Raises:
+        UserError: The student to start from cannot be loaded.
+    """
     rank, alpha = recipe.student.rank, recipe.student.alpha
+    if recipe.trainer.gradient_checkpointing:
+        backbone.enable_gradient_checkpointing()  # before copies are made, which inherit it
     if recipe.student.init is None:
         backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
     else:
         _load_student(backbone, recipe.student.init, recipe)
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
-    return backbone, backbone_identity
 
 
 def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
@@ -143,6 +155,12 @@ def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None
                 f"student.{key}: got {ours}, but the student to start from ({name}) has "
                 f"{notes[key]}; set student.{key}={notes[key]}"
             )
+
+
+def _init_folder(name: str) -> Path:
+    student = find_model(name).student
+    assert student is not None, "checked when it was loaded"
+    return student.folder
 
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
@@ -178,10 +196,10 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         raise SystemExit(EXIT_CODE)
     if trainer.accelerator.is_main_process:
         write_student(trainer.objective, recipe, folder, outcome.step)
-        write_auxiliary(trainer.objective.weights(), output / AUXILIARY_FOLDER)
+        write_auxiliary(trainer.objective.weights(), output / AUXILIARY)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")
-    _say(trainer, f"head and critic: {output / AUXILIARY_FOLDER}; checkpoints: {trainer.folder}")
+    _say(trainer, f"head and critic: {output / AUXILIARY}; checkpoints: {trainer.folder}")
     return folder
 
 

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
-from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.distillation.objective import STUDENT, MotionConsistency
+from mcm.distillation.target import copy_values
+from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump
 from mcm.sampling.catalog import StudentCard, embedded_models
 from mcm.settings import Recipe
+
+AUXILIARY = "auxiliary"
 
 
 def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
@@ -26,10 +30,60 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
     consistency = recipe.consistency
     card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
-    notes = {"training_steps": step, "base_fingerprint": fingerprint(backbone.variants.base)}
-    save_adapter(backbone, STUDENT, folder, asdict(card) | notes)
+    save_adapter(backbone, STUDENT, folder, asdict(card) | {"training_steps": step})
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder
+
+
+def read_auxiliary(objective: MotionConsistency, folder: Path) -> None:
+    """Load head and critic of an earlier run into the objective, in place.
+
+    Args:
+        objective: Has a head or a critic of the same shapes.
+        folder: The earlier student, which has them inside (an export) or beside it (a run).
+
+    Raises:
+        UserError: A file is missing, broken or of another configuration.
+    """
+    ours = objective.weights()
+    for role in ("head", "critic"):
+        mine = {key: value for key, value in ours.items() if key.startswith(f"{role}.")}
+        if not mine:
+            continue
+        theirs = _read_role(folder, role)
+        differing = sorted(
+            key for key in mine.keys() | theirs.keys() if _shape(mine, key) != _shape(theirs, key)
+        )
+        if differing:
+            raise UserError(
+                f"student.init_auxiliary: the {role} of {folder} is of another configuration: "
+                f"{differing[0]}; set motion and critic as in its recipe.yaml, or init_auxiliary "
+                "to false"
+            )
+        copy_values(mine, theirs)
+        if role == "head":
+            target = {key.replace("head.", "head_target.", 1): key for key in mine}
+            copy_values(
+                {key: ours[key] for key in target}, {k: theirs[v] for k, v in target.items()}
+            )
+
+
+def _read_role(folder: Path, role: str) -> dict[str, Tensor]:
+    places = [root / AUXILIARY / f"{role}.safetensors" for root in (folder, folder.parent)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"student.init_auxiliary: there is no {places[0]}; set it to false to start {role} "
+            "afresh"
+        )
+    try:
+        return {f"{role}.{name}": value for name, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise UserError(f"{path}: broken or half-downloaded ({error}); fetch it again") from None
+
+
+def _shape(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(weights[key].shape) if key in weights else None
 
 
 def write_auxiliary(weights: Mapping[str, Tensor], folder: Path) -> None:

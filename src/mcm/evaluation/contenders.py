@@ -116,7 +116,8 @@ def parse_steps(text: str, where: str = "steps") -> tuple[int, ...]:
 def weights_digest(model: str) -> str:
     """Return a digest of all files that make a model, so that runs of other weights differ."""
     files = find_model(model)
-    folders = [files.teacher] + ([files.student.folder] if files.student else [])
+    student = files.student.folder if files.student else None
+    folders = [f for f in (files.teacher, student, files.motion_adapter) if f is not None]
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):

@@ -3,87 +3,115 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcm import __version__
 from mcm.backbones.adapters import read_notes
+from mcm.backbones.components import read_json
+from mcm.errors import UserError
+from mcm.export.comfyui import HINTS
+from mcm.export.scheduler import scheduler_config
 from mcm.export.student import Exported
+from mcm.export.usage import usage
 from mcm.recipe import FILE_NAME
 
-_USE = {
-    "lora": """import torch
-from diffusers import AnimateDiffPipeline, LCMScheduler
-
-pipeline = AnimateDiffPipeline.from_pretrained("{base}")
-pipeline.load_lora_weights("{folder}")
-assert pipeline.get_list_adapters(), "nothing was loaded"
-pipeline.scheduler = LCMScheduler.from_pretrained("{folder}", subfolder="scheduler")
-""",
-    "pipeline": """import torch
-from diffusers import AnimateDiffPipeline
-
-pipeline = AnimateDiffPipeline.from_pretrained("{folder}")
-""",
-}
-_CALL = """video = pipeline(
-    "{prompt}",
-    num_frames={frames}, height={height}, width={width}, num_inference_steps={steps},
-    guidance_scale=1.0, generator=torch.Generator().manual_seed(0),
-).frames[0]
-"""
+SAMPLES = "samples"
 
 
-def card(exported: Exported, folder: Path, format: str, licence: str, prompt: str) -> str:
+@dataclass(frozen=True)
+class CardOptions:
+    """What the user says for the card.
+
+    Attributes:
+        licence: As model hubs spell it.
+        prompt: Of the example.
+        metrics: ``report.json`` of `mcm evaluate`.
+        samples: Clips to show, which are copied into the export.
+    """
+
+    licence: str = "other"
+    prompt: str = "a fox moving left on a blue background"
+    metrics: Path | None = None
+    samples: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Look for the files.
+
+        Raises:
+            UserError: One is not there.
+        """
+        for field, paths in (("metrics", [self.metrics]), ("sample", self.samples)):
+            for path in paths:
+                if path is not None and not path.is_file():
+                    raise UserError(f"{field}: {path}: no such file")
+
+
+def card(exported: Exported, folder: Path, format: str, options: CardOptions) -> str:
     """Return the text of ``README.md`` with the metadata that model hubs read.
 
     Args:
         exported: What is exported.
         folder: Where it will be, for the lines that load it.
         format: Of the export.
-        licence: As model hubs spell it.
-        prompt: Of the example.
+        options: What the user says.
     """
-    base = exported.student.card.base
+    name, base = exported.student.folder.name, exported.base
     head = [
         "---",
-        f"license: {licence}",
+        f"license: {options.licence}",
         f"base_model: {base}",
         "library_name: diffusers",
         "pipeline_tag: text-to-video",
         "tags: [motion-consistency-model, text-to-video, few-step]",
         "---",
-        f"# {exported.student.folder.name}: few-step video by motion consistency distillation",
+        f"# {name}: few-step video by motion consistency distillation",
         "",
-        f"A student of `{base}` that generates video in 1 to 8 network steps, made with "
-        f"mcm {__version__} by motion consistency distillation (arXiv 2406.06890).",
+        f"A student of `{base}`{_revision(exported)} that generates video in 1 to 8 network steps, "
+        f"made with mcm {__version__} by motion consistency distillation (arXiv 2406.06890).",
         "",
     ]
-    return "\n".join([*head, *_usage(exported, folder, format, prompt), *_facts(exported)]) + "\n"
+    shown = [f"![{path.name}]({SAMPLES}/{path.name})" for path in options.samples]
+    samples = ["## Samples", "", *shown, ""] if shown else []
+    use = _use(exported, folder, format, options.prompt)
+    return "\n".join([*head, *use, *samples, *_metrics(options.metrics), *_facts(exported)]) + "\n"
 
 
-def _usage(exported: Exported, folder: Path, format: str, prompt: str) -> list[str]:
-    if format not in _USE:
-        return [
-            "Copy the files into ComfyUI's `models/loras` and `models/animatediff_motion_lora`.",
-            "",
-        ]
-    spec = exported.backbone.spec
-    code = _USE[format].format(base=exported.student.card.base, folder=folder)
-    call = _CALL.format(
-        prompt=prompt,
-        frames=spec.frames,
-        height=spec.height,
-        width=spec.width,
-        steps=exported.student.card.steps,
-    )
-    return ["## Use", "", "```python", f"{code}{call}```", ""]
+def _revision(exported: Exported) -> str:
+    return f" (revision `{exported.revision}`)" if exported.revision else ""
+
+
+def _use(exported: Exported, folder: Path, format: str, prompt: str) -> list[str]:
+    if format == "comfyui":
+        return ["## Use", "", HINTS[exported.family], ""]
+    config = scheduler_config(exported.backbone, exported.student.card)
+    code = usage(exported, folder, format, prompt, config["_class_name"])
+    return ["## Use", "", "```python", f"{code}```", ""]
+
+
+def _metrics(report: Path | None) -> list[str]:
+    """Return the table of an evaluation."""
+    if report is None:
+        return []
+    values = read_json(report, "report.json of `mcm evaluate`")
+    runs = values.get("runs")
+    if not isinstance(runs, list) or not runs:
+        raise UserError(f"{report}: holds no runs; expected report.json of `mcm evaluate`")
+    names = list(runs[0]["results"])
+    lines = ["| " + " | ".join(["model", "steps", *names]) + " |", "|---" * (2 + len(names)) + "|"]
+    for run in runs:
+        found = (run["results"][name]["value"] for name in names)
+        cells = ["–" if value is None else f"{value:.3g}" for value in found]
+        lines.append("| " + " | ".join([run["model"], str(run["steps"]), *cells]) + " |")
+    return ["## Metrics", "", f"Protocol {values.get('protocol')}.", "", *lines, ""]
 
 
 def _facts(exported: Exported) -> list[str]:
-    notes = json.dumps(read_notes(exported.student.folder), indent=2, ensure_ascii=False)
-    lines = ["## How it was made", "", "```json", notes, "```", ""]
+    notes = read_notes(exported.student.folder) | {"base": exported.base}
+    text = json.dumps(notes, indent=2, ensure_ascii=False)
+    lines = ["## How it was made", "", "```json", text, "```", ""]
     recipe = exported.student.folder / FILE_NAME
     if recipe.is_file():
         text = recipe.read_text(encoding="utf-8").rstrip()
-        lines += ["The whole recipe:", "", "```yaml", text, "```"]
+        lines += ["The whole recipe, its data included:", "", "```yaml", text, "```"]
     return lines

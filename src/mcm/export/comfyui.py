@@ -1,8 +1,10 @@
 """LoRA files in the key layouts of ComfyUI.
 
-The image layers go into a file for the stock loader, which knows ``lora_unet_<module>`` keys; the
-motion layers into one for AnimateDiff-Evolved, which reads the keys of AnimateDiff's own motion
-LoRA.
+Wan, LTX-Video: ``diffusion_model.<module>.lora_A/lora_B.weight`` with the modules named as in the
+model's own code, which the stock loader knows. AnimateDiff: the image layers go into a file for the
+stock loader, which knows ``lora_unet_<module>`` keys; the motion layers into one for
+AnimateDiff-Evolved, which reads the keys of AnimateDiff's own motion LoRA. CogVideoX: its wrapper
+reads the layout of diffusers, and ComfyUI itself has no such model.
 """
 
 from __future__ import annotations
@@ -10,23 +12,81 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mcm.backbones.adapters import save_lora
+from mcm.backbones.lora_files import A, B
+from mcm.errors import UserError
 from mcm.export.student import Exported, half
 
 IMAGE_FILE = "comfyui_image_lora.safetensors"
 MOTION_FILE = "comfyui_motion_lora.safetensors"
+FILE = "comfyui_lora.safetensors"
+EXPERT_FILES = ("comfyui_lora_high_noise.safetensors", "comfyui_lora_low_noise.safetensors")
+HINTS = {
+    "animatediff": "Copy the files into ComfyUI's `models/loras` and "
+    "`models/animatediff_motion_lora` (AnimateDiff-Evolved).",
+    "wan": "Copy the files into ComfyUI's `models/loras`; with two, each goes to its own expert. "
+    "Sample with euler, CFG 1.",
+    "ltx": "Copy the file into ComfyUI's `models/loras`. Sample with euler, CFG 1.",
+    "cogvideox": "Copy the file into ComfyUI's `models/CogVideo/loras` (CogVideoXWrapper).",
+}
 Pairs = dict[str, tuple[Tensor, Tensor]]
+_WAN = {
+    ".attn1.": ".self_attn.",
+    ".attn2.": ".cross_attn.",
+    ".to_q": ".q",
+    ".to_k": ".k",
+    ".to_v": ".v",
+    ".to_out.0": ".o",
+    ".ffn.net.0.proj": ".ffn.0",
+    ".ffn.net.2": ".ffn.2",
+}
 
 
 def write_comfyui(exported: Exported, folder: Path) -> None:
-    """Write both files."""
-    pairs = exported.lora().pairs
-    save_file(image_keys(pairs), folder / IMAGE_FILE)
-    motion = motion_keys(pairs)
-    if motion:
-        save_file(motion, folder / MOTION_FILE)
+    """Write the files of a family.
+
+    Raises:
+        UserError: ComfyUI has no loader for it.
+    """
+    files = [content.pairs for content in exported.lora.values()]
+    match exported.family:
+        case "animatediff":
+            save_file(image_keys(files[0]), folder / IMAGE_FILE)
+            if motion := motion_keys(files[0]):
+                save_file(motion, folder / MOTION_FILE)
+        case "wan" | "ltx":
+            names = [FILE] if len(files) == 1 else EXPERT_FILES
+            for name, pairs in zip(names, files, strict=True):
+                save_file(transformer_keys(pairs), folder / name)
+        case "cogvideox":
+            save_lora(exported.backbone, files[0], folder, FILE)
+        case family:
+            raise UserError(f"format: ComfyUI has no LoRA loader for {family}; use pipeline")
+
+
+def transformer_keys(pairs: Pairs) -> dict[str, Tensor]:
+    """Return the tensors as ``diffusion_model.<native module>.lora_A/B.weight``.
+
+    LTX-Video's own code names its modules as diffusers does; Wan's names are translated.
+    """
+    tensors: dict[str, Tensor] = {}
+    for module, (a, b) in pairs.items():
+        name = f"diffusion_model.{native(module)}"
+        tensors[name + A], tensors[name + B] = half(a), half(b)
+    return tensors
+
+
+def native(module: str) -> str:
+    """Return the name of a transformer's module in the model's own code."""
+    if not module.startswith("blocks."):
+        return module
+    for theirs, own in _WAN.items():
+        module = module.replace(theirs, own)
+    return module
 
 
 def image_keys(pairs: Pairs) -> dict[str, Tensor]:
@@ -41,7 +101,7 @@ def image_keys(pairs: Pairs) -> dict[str, Tensor]:
         key = "lora_unet_" + module.replace(".", "_")
         tensors[f"{key}.lora_down.weight"] = half(a)
         tensors[f"{key}.lora_up.weight"] = half(b)
-        tensors[f"{key}.alpha"] = half(a.new_tensor(float(a.shape[0])))
+        tensors[f"{key}.alpha"] = torch.tensor(float(a.shape[0]), dtype=torch.float16)
     return tensors
 
 

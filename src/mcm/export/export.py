@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcm.errors import UserError, nearest
-from mcm.export.card import card
+from mcm.export.card import SAMPLES, CardOptions, card
 from mcm.export.comfyui import write_comfyui
 from mcm.export.lora import write_lora
+from mcm.export.motion import write_motion
 from mcm.export.pipeline import write_pipeline
 from mcm.export.student import Exported
 
 FORMATS: dict[str, Callable[[Exported, Path], None]] = {
     "lora": write_lora,
     "pipeline": write_pipeline,
+    "motion": write_motion,
     "comfyui": write_comfyui,
 }
 
@@ -24,18 +26,16 @@ def export_student(
     model: str,
     output: Path,
     format: str = "lora",
-    licence: str = "other",
-    prompt: str = "a fox moving left on a blue background",
+    options: CardOptions | None = None,
     push: str | None = None,
 ) -> Path:
     """Write a student in the layout of another tool, with a model card.
 
     Args:
-        model: Embedded name or folder of a LoRA student.
+        model: Embedded or published name, or folder of a LoRA student.
         output: Folder to write; must not be there.
-        format: ``lora``, ``pipeline`` or ``comfyui``.
-        licence: Licence named in the card, as model hubs spell it.
-        prompt: Of the card's example.
+        format: ``lora``, ``pipeline``, ``motion`` or ``comfyui``.
+        options: What the card says beside the facts.
         push: Repository of a model hub to upload it to, ``owner/name``.
 
     Raises:
@@ -47,15 +47,23 @@ def export_student(
         raise UserError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}{hint}")
     if output.exists():
         raise UserError(f"{output}: exists already; choose another folder")
+    options = options or CardOptions()
+    options.check()
     exported = Exported.find(model)
-    exported.lora()
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    FORMATS[format](exported, part)
-    text = card(exported, output, format, licence, prompt)
-    (part / "README.md").write_text(text, encoding="utf-8")
-    part.rename(output)
+    try:
+        FORMATS[format](exported, part)
+        text = card(exported, output, format, options)
+        (part / "README.md").write_text(text, encoding="utf-8")
+        for path in options.samples:
+            (part / SAMPLES).mkdir(exist_ok=True)
+            shutil.copy(path, part / SAMPLES / path.name)
+        part.rename(output)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     if push:
         upload(output, push)
     return output

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import re
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mcm.backbones.adapters import LORA_FILE, LoraFile, merge_adapter, read_lora
+from mcm.backbones.adapters import merge_adapter, read_adapter
+from mcm.backbones.components import read_json
+from mcm.backbones.folder import INDEX
 from mcm.backbones.loading import load_backbone
+from mcm.backbones.lora_files import NOTES_FILE, LoraFile
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError
+from mcm.recipe import FILE_NAME
 from mcm.sampling.catalog import ModelFiles, Student, find_model
 
-_SHARED = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-    "steps_offset",
-)
+AUXILIARY = "auxiliary"
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,7 @@ class Exported:
         """Find a student.
 
         Raises:
-            UserError: There is none, or it is a teacher, a network of its own or of a family
-                without export.
+            UserError: There is none, or it is a teacher or a network of its own.
         """
         files = find_model(name_or_folder)
         if files.student is None:
@@ -55,66 +50,90 @@ class Exported:
             )
         if files.student.mode != "lora":
             raise UserError(
-                f"{name_or_folder}: is a network of its own (student.mode: full), whose folder "
-                "unet stock diffusers loads as it is; expected an adapter"
+                f"{name_or_folder}: is a network of its own (student.mode: full), whose folders "
+                "stock diffusers loads as they are; expected an adapter"
             )
-        exported = cls(files, files.student)
-        family = exported.backbone.spec.family
-        if family != "animatediff":
-            raise UserError(
-                f"{name_or_folder}: is of family {family}, which cannot be exported yet; stock "
-                f"diffusers loads {exported.lora_path} as it is, where it has a LoRA loader"
-            )
-        return exported
+        return cls(files, files.student)
 
     @property
-    def lora_path(self) -> Path:
-        """The student's LoRA file."""
-        return self.student.folder / LORA_FILE
+    def family(self) -> str:
+        """Family of the teacher."""
+        return self.backbone.spec.family
+
+    @property
+    def base(self) -> str:
+        """The teacher as others find it: its repository on a hub, or what the student calls it."""
+        return self._hub[0] or self.student.card.base
+
+    @property
+    def revision(self) -> str:
+        """Commit of the teacher's repository, if it came from a hub."""
+        return self._hub[1]
+
+    @property
+    def _hub(self) -> tuple[str, str]:
+        """Repository and commit, as a hub's cache names its folders, or empty strings."""
+        found = re.search(r"models--(.+?)--([^/]+)/snapshots/(\w+)", self.files.teacher.as_posix())
+        return (f"{found[1]}/{found[2]}", found[3]) if found else ("", "")
+
+    @property
+    def of_image_model(self) -> bool:
+        """Whether the teacher is an image model that motion modules are added to."""
+        index = read_json(self.files.teacher / INDEX, "the index of a pipeline")
+        return bool(index.get("_class_name") == "StableDiffusionPipeline")
+
+    @property
+    def motion_adapter(self) -> Path | None:
+        """Folder of the motion modules of an image model."""
+        notes = self.files.teacher / NOTES_FILE
+        named = read_json(notes, "a JSON object").get("motion_adapter") if notes.is_file() else None
+        folder = None if named is None else (self.files.teacher / named).resolve()
+        return self.files.motion_adapter or folder
 
     @property
     def auxiliary(self) -> list[Path]:
-        """Weights of the motion head and the critic, where the run still has them."""
-        return sorted((self.student.folder.parent / "auxiliary").glob("*.safetensors"))
+        """Weights of the motion head and the critic, of a run or of an export."""
+        for place in (self.student.folder, self.student.folder.parent):
+            found = sorted((place / AUXILIARY).glob("*.safetensors"))
+            if found:
+                return found
+        return []
 
     @cached_property
     def backbone(self) -> PipelineBackbone:
         """The teacher, in float32 on the CPU."""
-        return load_backbone(self.files.teacher, "cpu", "float32")
+        return load_backbone(
+            self.files.teacher, "cpu", "float32", motion_adapter=self.files.motion_adapter
+        )
 
-    def lora(self) -> LoraFile:
-        """Read the LoRA file and check it against the teacher.
+    @cached_property
+    def lora(self) -> dict[str, LoraFile]:
+        """The adapter of each network, by the name of its file, checked against the teacher.
 
         Raises:
             UserError: A file is missing or broken, or the adapter is of another teacher.
         """
-        return read_lora(self.lora_path, self.backbone.variants.base, self.backbone.component)
+        return read_adapter(self.backbone, self.student.folder)
 
     def merged(self) -> PipelineBackbone:
         """Return a teacher of its own with the adapter added to its weights."""
-        backbone = load_backbone(self.files.teacher, "cpu", "float32")
+        backbone = load_backbone(
+            self.files.teacher, "cpu", "float32", motion_adapter=self.files.motion_adapter
+        )
         merge_adapter(backbone, self.student.folder)
         return backbone
 
-    def scheduler(self) -> dict[str, Any]:
-        """Return the configuration of the stock `LCMScheduler` that samples it as we do."""
-        path = self.files.teacher / "scheduler" / "scheduler_config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            "_class_name": "LCMScheduler",
-            **{key: config[key] for key in _SHARED if key in config},
-            "original_inference_steps": self.student.card.original_steps,
-            "timestep_scaling": self.student.card.timestep_scaling,
-            "clip_sample": False,
-            "set_alpha_to_one": True,
-        }
+    def copy_notes(self, folder: Path) -> None:
+        """Copy what makes the folder a student for us: its notes and its recipe."""
+        for name in (NOTES_FILE, FILE_NAME):
+            if (self.student.folder / name).is_file():
+                shutil.copy(self.student.folder / name, folder / name)
 
-
-def write_scheduler(exported: Exported, folder: Path) -> None:
-    """Write the scheduler as ``folder/scheduler``, as stock diffusers does."""
-    from diffusers import LCMScheduler
-
-    LCMScheduler.from_config(exported.scheduler()).save_pretrained(folder / "scheduler")
+    def copy_auxiliary(self, folder: Path) -> None:
+        """Copy head and critic, with which others can continue the training."""
+        for path in self.auxiliary:
+            (folder / AUXILIARY).mkdir(exist_ok=True)
+            shutil.copy(path, folder / AUXILIARY / path.name)
 
 
 def half(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcm.backbones.adapters import NOTES_FILE, read_notes
+from mcm.backbones.adapters import read_notes
+from mcm.backbones.lora_files import NOTES_FILE, PEFT_CARD
 from mcm.errors import UserError, nearest
+from mcm.sampling.published import (
+    ORIGINAL_STEPS,
+    PUBLISHED,
+    TIMESTEP_SCALING,
+    fetch_adapter,
+    fetch_teacher,
+)
 
 PIPELINE_FILE = "model_index.json"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -46,13 +54,11 @@ class Student:
         folder: Holds its weights.
         card: How to sample it.
         mode: `lora`, or `full` if it has a network of its own.
-        base_fingerprint: Of the teacher's network it was trained on, if known.
     """
 
     folder: Path
     card: StudentCard
     mode: str = "lora"
-    base_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,13 @@ class ModelFiles:
         name: What the user called it.
         teacher: Folder in the layout of diffusers.
         student: What changes the teacher's weights; ``None`` for the teacher itself.
+        motion_adapter: Folder of the motion modules, where the teacher lacks them.
     """
 
     name: str
     teacher: Path
     student: Student | None = None
+    motion_adapter: Path | None = None
 
 
 def embedded_models() -> list[str]:
@@ -81,8 +89,8 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
     """Find a student or teacher.
 
     Args:
-        name_or_folder: Name of an embedded model, or a folder. A name wins over a folder of the
-            same name; write ``./name`` for the folder.
+        name_or_folder: Name of an embedded model, a folder, or a published adapter's name. An
+            embedded name wins over a folder of the same name; write ``./name`` for the folder.
 
     Raises:
         UserError: There is no such model, or its folder lacks something.
@@ -90,9 +98,13 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
     name = str(name_or_folder)
     folder = WEIGHTS / name if name in embedded_models() else Path(name_or_folder).expanduser()
     if not folder.is_dir():
-        raise UserError(_unknown(name))
+        if name not in PUBLISHED:
+            raise UserError(_unknown(name))
+        folder = fetch_adapter(name)
     if (folder / PIPELINE_FILE).is_file():
         return ModelFiles(name, folder)
+    if (folder / PEFT_CARD).is_file() and not (folder / NOTES_FILE).is_file():
+        return _published(name, folder)
     if not (folder / NOTES_FILE).is_file():
         raise UserError(
             f"{folder}: holds no model; expected {NOTES_FILE} (a student) or {PIPELINE_FILE} "
@@ -100,6 +112,19 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
         )
     student = _student(folder)
     return ModelFiles(name, _teacher_folder(student), student)
+
+
+def _published(name: str, folder: Path) -> ModelFiles:
+    """Return a PEFT folder, whose teacher only its name tells."""
+    if folder.name not in PUBLISHED:
+        raise UserError(
+            f"{folder}: a PEFT adapter, and nothing says its teacher; write {NOTES_FILE} into the "
+            'folder: {"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0} (published '
+            f"ones are known by their names: {', '.join(PUBLISHED)})"
+        )
+    teacher, motion = fetch_teacher(folder.name)
+    card = StudentCard(PUBLISHED[folder.name].model, ORIGINAL_STEPS, TIMESTEP_SCALING)
+    return ModelFiles(name, teacher, Student(folder, card), motion)
 
 
 def _student(folder: Path) -> Student:
@@ -117,7 +142,7 @@ def _student(folder: Path) -> Student:
             f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
             "base, original_steps and timestep_scaling"
         ) from None
-    return Student(folder, card, notes.get("mode", "lora"), notes.get("base_fingerprint"))
+    return Student(folder, card, notes.get("mode", "lora"))
 
 
 def _teacher_folder(student: Student) -> Path:
@@ -135,7 +160,7 @@ def _teacher_folder(student: Student) -> Path:
 
 
 def _unknown(name: str) -> str:
-    guess = nearest(name, embedded_models())
+    guess = nearest(name, [*embedded_models(), *PUBLISHED])
     hint = f"; did you mean {guess}?" if guess else ""
     return f"model: no embedded model or folder {name!r}{hint} (embedded: {_known()})"
 

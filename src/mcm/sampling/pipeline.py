@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mcm.backbones.adapters import load_adapter, merge_adapter
 from mcm.backbones.base import Backbone, Condition
-from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
@@ -232,7 +231,8 @@ def load(
 
     Args:
         name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
-            folder, or a folder in the layout of diffusers.
+            folder, a folder in the layout of diffusers, or the name of a published adapter
+            (`modelscopet2v-laion`).
         device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
 
@@ -242,7 +242,7 @@ def load(
     files = find_model(name_or_folder)
     student = files.student
     mode: Mode = "full" if student is not None and student.mode == "full" else "lora"
-    backbone = load_backbone(files.teacher, device=device, dtype=dtype, mode=mode)
+    backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
     return VideoModel(
         files.name, backbone, _defaults(student, backbone), pick_device(device), adapter
@@ -257,11 +257,6 @@ def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
 
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
-    if student.base_fingerprint not in (None, fingerprint(backbone.network)):
-        _warn(
-            f"{student.folder}: was trained on other weights of its teacher than those loaded "
-            "now; its clips may be poor"
-        )
     if student.mode == "lora":
         merge_adapter(backbone, student.folder)
         return None

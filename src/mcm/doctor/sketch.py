@@ -1,0 +1,220 @@
+"""A whole training without its weights: the real classes and code, on tensors without values.
+
+The teacher is built from the configurations of its folder. What decides the course of a step
+(timesteps, which samples are generated, which frames are judged) has values; weights, latents and
+all that is computed from them have only shapes, so that a step takes seconds and no memory.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mcm.backbones.base import Condition
+from mcm.backbones.components import component_class, component_folder, quiet_libraries
+from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.loading import load_folder, open_folder
+from mcm.backbones.pipeline import PipelineBackbone
+from mcm.backbones.text import T5Text
+from mcm.devices import pick_dtype
+from mcm.distillation.batch import DistillBatch
+from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.run import add_variants
+from mcm.distillation.variant import Variant
+from mcm.errors import UserError
+from mcm.settings import Recipe
+
+_CLIP_TOKENS = 77
+
+
+@dataclass(frozen=True)
+class ConfigFolder(PipelineFolder):
+    """A folder of which only the configurations are read; weights are made.
+
+    Attributes:
+        context: Where they are made: without values, or random ones by default.
+    """
+
+    context: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+    def building(self) -> AbstractContextManager[Any]:
+        """Return the context in which models are put together."""
+        return self.context
+
+    def model_at(self, path: Path, kind: str) -> Any:
+        """Make a model of a folder's configuration."""
+        component_folder(path.parent, path.name, kind)
+        maker: Any = component_class(kind)
+        with self.context, _default_dtype(self.dtype), quiet_libraries():
+            if hasattr(maker, "load_config"):
+                return maker.from_config(maker.load_config(path)).to(self.dtype)
+            return maker(maker.config_class.from_pretrained(path)).to(self.dtype)
+
+    def tokenizer(self, kind: str) -> Any:
+        """Return what the text encoders ask of a tokenizer before they use it."""
+        path = self.path / "tokenizer" / "tokenizer_config.json"
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return SimpleNamespace(model_max_length=values.get("model_max_length", _CLIP_TOKENS))
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A training without values.
+
+    Attributes:
+        objective: With backbone, student, target, head and critic.
+        batch: One batch, as the recipe wants it.
+        backbone: Its teacher and student.
+        fakes: The mode in which its tensors live.
+    """
+
+    objective: MotionConsistency
+    batch: DistillBatch
+    backbone: PipelineBackbone
+    fakes: FakeTensorMode
+
+
+def sketch(recipe: Recipe, folder: PipelineFolder | None = None) -> Sketch:
+    """Build a training's objects without values.
+
+    Args:
+        recipe: What to train.
+        folder: The teacher's; by default that of the recipe.
+
+    Raises:
+        UserError: The teacher's folder lacks something, or the recipe does not fit it.
+    """
+    fakes = FakeTensorMode(allow_non_fake_inputs=True)
+    found = folder or open_teacher(recipe)
+    meta = torch.device("meta")
+    backbone = load_folder(
+        ConfigFolder(found.path, found.index, meta, found.dtype, meta), recipe.student.mode
+    )
+    with meta:
+        section = recipe.student.model_copy(update={"init": None})
+        add_variants(backbone, recipe.model_copy(update={"student": section}))
+    for part in (*all_networks(backbone), backbone.codec.autoencoder):
+        _take_values(part, fakes)
+    for name, value in vars(backbone.codec).items():
+        if isinstance(value, Tensor):
+            setattr(backbone.codec, name, _bare(value, fakes))
+    backbone.codec.free_encoder()
+    objective = make_objective(backbone, recipe)
+    _take_values(objective, fakes)
+    batch = make_batch(backbone, recipe)
+    return Sketch(objective, _without_values(batch, fakes), backbone, fakes)
+
+
+def all_networks(backbone: PipelineBackbone) -> list[nn.Module]:
+    """Return the network with its adapters, or in full mode every copy of it."""
+    found = [backbone.variants.base]
+    if backbone.variants.mode == "full":
+        for name in (STUDENT, TARGET):
+            with suppress(UserError), backbone.using(name):
+                found.append(backbone.network)
+    return found
+
+
+def open_teacher(recipe: Recipe) -> PipelineFolder:
+    """Return the folder of a recipe's teacher, with the number format of its run."""
+    folder = open_folder(recipe.model.teacher, recipe.model.device, recipe.model.dtype)
+    if recipe.model.dtype == "auto" and pick_dtype("auto", folder.device) == torch.float16:
+        return PipelineFolder(folder.path, folder.index, folder.device, torch.float32)
+    return folder
+
+
+def make_objective(backbone: PipelineBackbone, recipe: Recipe) -> MotionConsistency:
+    """Return the objective of a recipe, whose critic may have features without training."""
+    with _critic_weights(recipe) as changed:
+        return MotionConsistency(backbone, make_condition(backbone, 1), Variant.of(changed))
+
+
+def make_batch(backbone: PipelineBackbone, recipe: Recipe) -> DistillBatch:
+    """Return a batch of noise in the recipe's sizes."""
+    data, spec, count = recipe.data, backbone.spec, recipe.trainer.batch_size
+    height, width = data.size or (spec.height, spec.width)
+    latents = torch.randn(count, *spec.latent_shape(data.frames, height, width))
+    condition = make_condition(backbone, count)
+    if data.images is None or recipe.critic.weight == 0:
+        return DistillBatch(latents, condition)
+    number = data.image_batch_size or count * recipe.critic.frames_per_clip
+    images = torch.rand(number, 3, height, width) * 2 - 1
+    return DistillBatch(latents, condition, images, make_condition(backbone, number).pooled_bd)
+
+
+def make_condition(backbone: PipelineBackbone, count: int) -> Condition:
+    """Return text states of the model's sizes."""
+    text, length = backbone.text, backbone.spec.max_tokens
+    masked = isinstance(text, T5Text) and text.padding == "masked"
+    mask = torch.ones(count, length, dtype=torch.bool) if masked else None
+    tokens = torch.randn(count, length, text.width)
+    return Condition(tokens, torch.randn(count, text.width), mask)
+
+
+def _take_values(module: nn.Module, fakes: FakeTensorMode) -> None:
+    """Replace the tensors of a module by ones without values."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                fake = _bare(parameter.detach(), fakes)
+                part._parameters[name] = nn.Parameter(fake, parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = _bare(buffer, fakes)
+
+
+def _bare(tensor: Tensor, fakes: FakeTensorMode) -> Tensor:
+    """Return a tensor without values that says it is on the CPU, of one with values or on meta."""
+    if not tensor.is_meta:
+        return fakes.from_tensor(tensor)
+    converter: Any = fakes.fake_tensor_converter
+    fake: Tensor = converter.from_meta_and_device(fakes, tensor, torch.device("cpu"))
+    return fake
+
+
+def _without_values(batch: DistillBatch, fakes: FakeTensorMode) -> DistillBatch:
+    def bare(tensor: Tensor | None) -> Any:
+        return None if tensor is None else _bare(tensor, fakes)
+
+    states = batch.condition
+    condition = Condition(bare(states.tokens_bld), bare(states.pooled_bd), bare(states.mask_bl))
+    return DistillBatch(
+        bare(batch.latents_bcthw), condition, bare(batch.images_n3hw), bare(batch.image_text_nd)
+    )
+
+
+@contextmanager
+def _critic_weights(recipe: Recipe) -> Iterator[Recipe]:
+    """Give a critic on DINOv2's default weights untrained ones, which need no download."""
+    critic = recipe.critic
+    if critic.weight == 0 or critic.backbone != "dinov2" or critic.weights is not None:
+        yield recipe
+        return
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(
+        hidden_size=384, num_attention_heads=6, num_register_tokens=4, image_size=518, patch_size=14
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Dinov2WithRegistersModel(config).save_pretrained(folder)
+        yield recipe.model_copy(update={"critic": critic.model_copy(update={"weights": folder})})
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

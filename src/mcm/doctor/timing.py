@@ -1,0 +1,116 @@
+"""Seconds of a step: every operation of the account is run by itself on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcm.doctor.ledger import Operation, Shape
+
+BUDGET = 90.0
+_ENOUGH = 0.02
+_HEAVY = ("convolution", "mm", "attention", "gemm")
+
+
+def predict_seconds(operations: Mapping[Operation, int], budget: float = BUDGET) -> float:
+    """Return the seconds of a step on the CPU.
+
+    The operations that matter most are run first; when the budget is spent, the others are taken
+    to be as fast, byte by byte, as those of their kind.
+
+    Args:
+        operations: How often each is called.
+        budget: Seconds to spend on trying.
+    """
+    began, total = time.perf_counter(), 0.0
+    spent: defaultdict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    rest: Counter[Operation] = Counter()
+    for operation, count in sorted(operations.items(), key=_weight, reverse=True):
+        late = time.perf_counter() - began > budget
+        seconds = None if late else _try(operation)
+        if seconds is None:
+            rest[operation] += count
+            continue
+        total += count * seconds
+        for kind in (operation.function, None):
+            spent[kind][0] += seconds
+            spent[kind][1] += _bytes(operation)
+    for operation, count in rest.items():
+        seconds, size = spent[operation.function if operation.function in spent else None]
+        total += count * seconds / max(size, 1.0) * _bytes(operation)
+    return total + _overhead() * sum(operations.values())
+
+
+def clock() -> Callable[[], float]:
+    """Return a clock that, with one thread, does not see what else the machine does."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def _weight(item: tuple[Operation, int]) -> tuple[bool, int]:
+    operation, count = item
+    name = str(operation.function)
+    return any(mark in name for mark in _HEAVY), _bytes(operation) * count
+
+
+def _bytes(operation: Operation) -> int:
+    return sum(prod(s.sizes) * s.dtype.itemsize for s in _shapes(operation.arguments)) + 1
+
+
+def _shapes(value: Any) -> list[Shape]:
+    if isinstance(value, Shape):
+        return [value]
+    return [s for item in value for s in _shapes(item)] if isinstance(value, tuple) else []
+
+
+@torch.no_grad()
+def _try(operation: Operation) -> float | None:
+    """Return the seconds of one call, or ``None`` if it cannot be called by itself."""
+    arguments = [_real(value) for value in operation.arguments]
+    options = {key: _real(value) for key, value in operation.options}
+    now = clock()
+    try:
+        start = now()
+        operation.function(*arguments, **options)
+        first = now() - start
+        if first > _ENOUGH:
+            return first
+        repeats = 1 + int(_ENOUGH / 4 / max(first, 1e-5))
+        start = now()
+        for _ in range(repeats):
+            operation.function(*arguments, **options)
+        return (now() - start) / repeats
+    except (RuntimeError, TypeError, IndexError, NotImplementedError):
+        return None
+
+
+def _real(value: Any) -> Any:
+    if isinstance(value, Shape):
+        return _tensor(value)
+    return [_real(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tensor(shape: Shape) -> Tensor:
+    empty = torch.empty_strided(shape.sizes, shape.strides, dtype=shape.dtype)
+    return empty.fill_(0.5) if shape.dtype.is_floating_point else empty.zero_()
+
+
+def _overhead() -> float:
+    """Return the seconds that modules and gradients add to a call of an operation."""
+    layers = nn.Sequential(*(nn.SiLU() for _ in range(300)))
+    x = torch.ones(4, requires_grad=True)
+    now, silu = clock(), torch.ops.aten.silu.default
+    layers(x).sum().backward()
+    start = now()
+    layers(x).sum().backward()
+    whole = (now() - start) / 600
+    bare = torch.ones(4)
+    start = now()
+    for _ in range(600):
+        silu(bare)
+    return max(0.0, whole - (now() - start) / 600)
