@@ -70,7 +70,7 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
         seed=request.seed,
         steps=request.steps,
     )
-    path = clip.save(request.output, overwrite=request.overwrite)
+    path = clip.save(request.output, overwrite=request.overwrite, source=request.source)
     parts = ", ".join(f"{name} {value:.2f}" for name, value in clip.timings.items())
     print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream or sys.stderr)
     return path

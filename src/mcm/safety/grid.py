@@ -1,0 +1,55 @@
+"""Between pixels and the cells of the mark's grid, one axis at a time."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float32]
+
+_NEAR, _AROUND = 3, 5
+_FLOOR, _LIMIT = 0.6, 2.0
+
+
+def cells(length: int, size: float) -> int:
+    """Return how many cells of a size in pixels cover a length, the last one perhaps in part."""
+    return int(np.ceil(length / size - 1e-6))
+
+
+@lru_cache(maxsize=256)
+def averaging(length: int, size: float, shift: float = 0.0) -> Array:
+    """Return the matrix (cells, length) that averages pixels into cells of ``size`` pixels.
+
+    The grid begins ``shift`` cells before the first pixel.
+    """
+    start = -shift * size
+    edges = start + size * np.arange(cells(length - start, size) + 1)
+    pixels = np.arange(length)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.clip(overlap, 0, None) / size).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def spreading(length: int, size: float) -> Array:
+    """Return the matrix (length, cells) that draws cells as pixels, with soft edges."""
+    centres = (np.arange(cells(length, size)) + 0.5) * size
+    distance = np.abs(np.arange(length)[:, None] + 0.5 - centres) / size
+    return np.clip(1.25 - 1.5 * distance, 0, 1).astype(np.float32)
+
+
+def contrast(means_tij: Array) -> Array:
+    """Return how far each cell's mean, (t, i, j), is from that of the 3 × 3 cells around it."""
+    near: Array = ndimage.uniform_filter(means_tij, (0, _NEAR, _NEAR), mode="nearest")
+    return means_tij - near
+
+
+def whitened(means_tij: Array) -> Array:
+    """Return the contrast of cells, weighted down where the picture itself is busy."""
+    seen = contrast(means_tij)
+    power = ndimage.uniform_filter(seen * seen, (0, _AROUND, _AROUND), mode="nearest")
+    noise = np.sqrt(np.maximum(power, 0)) + _FLOOR
+    weighted: Array = np.clip(seen / noise, -_LIMIT, _LIMIT) / noise
+    return weighted
