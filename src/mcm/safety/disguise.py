@@ -9,10 +9,14 @@ _LOOKALIKES = str.maketrans(
     "авеёзіјкмнорсԁѕтухһԛԝɑαβεηικνορτυχωɡɩʟⅼ",
     "abeezijkmhopcdstyxhqwaabenikvoptuxwgill",
 )
-_LEET = str.maketrans("0134578@$!|€+", "oieastbasiilet"[:13])
-_LEET_L = str.maketrans("0134578@$!|€+", "oleastbaslllet"[:13])
-_GAP = r"[\s.,\-_*~·•/\\|'’+]"
-_SPELT = re.compile(rf"(?<![^\W_])(?:[^\W_]{_GAP}{{1,3}}){{2,}}[^\W_](?![^\W_])")
+_LEET = str.maketrans("0134578@$!|€", "oieastbasiie")
+_LEET_L = str.maketrans("0134578@$!|€", "oleastbaslle")
+_SIGNS = r".,\-_*~·•/\\|'’+"
+_SPELT = tuple(
+    re.compile(rf"(?<![^\W_])(?:[^\W_][{gap}]{{1,2}}){{2,}}[^\W_](?![^\W_])")
+    for gap in (_SIGNS, _SIGNS + " ")
+)
+_WIDE_GAP = re.compile(r"\s{2,}")
 _INNER = re.compile(r"(?<=[^\W\d_])[.\-_*~·•/\\|+](?=[^\W\d_])")
 _MANY = re.compile(r"(\w)\1{2,}")
 _LATIN = re.compile(r"[a-z]")
@@ -36,15 +40,25 @@ def readings(text: str) -> list[str]:
     Each undoes more: look-alike letters and figures within words, repeated letters, letters that
     stand apart, signs inside words.
     """
-    first = plain(re.sub(r"[\t\n\r]", " ", text))
-    found = [first]
+    pieces = [plain(piece) for piece in _WIDE_GAP.split(text)]
+    found = [" ".join(pieces)]
     for table in (_LEET, _LEET_L):
-        words = " ".join(_undisguised(word, table) for word in first.split())
-        closed = _SPELT.sub(lambda match: re.sub(r"[\W_]", "", match[0]), words)
-        closed = " ".join(_undisguised(word, table) for word in closed.split())
+        closed = " ".join(_closed(_each_word(piece, table)) for piece in pieces)
+        closed = _each_word(closed, table)
         for once in (closed, _MANY.sub(r"\1", closed), _MANY.sub(r"\1\1", closed)):
             found += [once, _INNER.sub("", once)]
     return list(dict.fromkeys(found))
+
+
+def _closed(text: str) -> str:
+    """Return a text with letters that stand apart joined: first over signs, then over spaces."""
+    for spelt in _SPELT:
+        text = spelt.sub(lambda match: re.sub(r"[\W_]", "", match[0]), text)
+    return text
+
+
+def _each_word(text: str, table: dict[int, int]) -> str:
+    return " ".join(_undisguised(word, table) for word in text.split())
 
 
 def _undisguised(word: str, table: dict[int, int]) -> str:
@@ -53,5 +67,4 @@ def _undisguised(word: str, table: dict[int, int]) -> str:
     alike = word.translate(_LOOKALIKES)
     if latin or alike.isascii():
         word = alike
-    letters = sum(letter.isalpha() for letter in word)
-    return word.translate(table) if letters and letters * 2 >= len(word) else word
+    return word.translate(table) if any(letter.isalpha() for letter in word) else word
