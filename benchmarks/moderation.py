@@ -3,8 +3,8 @@
     python benchmarks/moderation.py dev|test [--misses]
 
 Every prompt that should be refused and is written in Latin letters is tried a second time in a
-disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the held-apart part
-(`test`) to mend rules.
+disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the part held
+apart (`test`) to mend rules.
 """
 
 from __future__ import annotations

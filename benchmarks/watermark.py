@@ -64,7 +64,9 @@ def gif(frames: Frames) -> Frames:
 
 def resized(frames: Frames, height: int, width: int) -> Frames:
     images = [Image.fromarray(frame) for frame in frames]
-    return np.stack([np.asarray(i.resize((width, height), Image.Resampling.BICUBIC)) for i in images])
+    return np.stack(
+        [np.asarray(i.resize((width, height), Image.Resampling.BICUBIC)) for i in images]
+    )
 
 
 def scale(factor: float) -> Attack:

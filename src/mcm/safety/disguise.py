@@ -62,7 +62,7 @@ def _each_word(text: str, table: dict[int, int]) -> str:
 
 
 def _undisguised(word: str, table: dict[int, int]) -> str:
-    """Return a word with look-alikes replaced if it mixes scripts, and figures if it has letters."""
+    """Return a word with look-alikes replaced if it mixes scripts, figures if it has letters."""
     latin = _LATIN.search(word)
     alike = word.translate(_LOOKALIKES)
     if latin or alike.isascii():

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 _NEAR, _AROUND = 3, 5
 _FLOOR, _LIMIT = 0.6, 2.0
 
 
-def cells(length: int, size: float) -> int:
+def cells(length: float, size: float) -> int:
     """Return how many cells of a size in pixels cover a length, the last one perhaps in part."""
     return int(np.ceil(length / size - 1e-6))
 
@@ -29,7 +30,8 @@ def averaging(length: int, size: float, shift: float = 0.0) -> Array:
     edges = start + size * np.arange(cells(length - start, size) + 1)
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(overlap, 0, None) / size).astype(np.float32)
+    shares: Array = (np.clip(overlap, 0, None) / size).astype(np.float32)
+    return shares
 
 
 @lru_cache(maxsize=64)
@@ -37,7 +39,8 @@ def spreading(length: int, size: float) -> Array:
     """Return the matrix (length, cells) that draws cells as pixels, with soft edges."""
     centres = (np.arange(cells(length, size)) + 0.5) * size
     distance = np.abs(np.arange(length)[:, None] + 0.5 - centres) / size
-    return np.clip(1.25 - 1.5 * distance, 0, 1).astype(np.float32)
+    drawn: Array = np.clip(1.25 - 1.5 * distance, 0, 1).astype(np.float32)
+    return drawn
 
 
 def contrast(means_tij: Array) -> Array:

@@ -58,7 +58,7 @@ def inspect_manifest(path: Path, rules: ProvenanceSection) -> ManifestReport:
         kind = media_type(file.read(HEAD))
     sidecar = _sidecar(path)
     if sidecar is None and not holds_manifest(kind):
-        return ManifestReport("absent")
+        return ManifestReport("absent" if seal_state(path) is None else "altered")
     anchors = _anchors(rules)
     try:
         store = _read(path, kind, sidecar, anchors)
@@ -67,9 +67,9 @@ def inspect_manifest(path: Path, rules: ProvenanceSection) -> ManifestReport:
         if trust == "untrusted" and own.is_file():
             again = _read(path, kind, sidecar, own.read_text())
             trust = "this machine" if again["validation_state"] == "Trusted" else trust
-    except (c2pa.C2paError, ValueError, KeyError) as error:
+        return _report(store, trust, kind == "video/mp4" and seal_state(path) is not True)
+    except (c2pa.C2paError, ValueError, LookupError, TypeError, AttributeError) as error:
         return _without(path, error)
-    return _report(store, trust, kind == "video/mp4" and seal_state(path) is not True)
 
 
 def _read(path: Path, kind: str, sidecar: bytes | None, anchors: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _report(store: dict[str, Any], trust: Trust, unsealed: bool) -> ManifestRepo
     signature = manifest.get("signature_info") or {}
     return ManifestReport(
         state="altered" if invalid else "valid",
-        signer=" ".join(filter(None, (signature.get("common_name"), signature.get("issuer")))),
+        signer=signature.get("common_name") or signature.get("issuer") or "",
         trust=trust,
         faults=faults,
         generator=" ".join(filter(None, (agents[0].get("name"), agents[0].get("version")))),

@@ -66,7 +66,7 @@ def find(frames: NDArray[np.uint8]) -> Mark | None:
     """Return the mark of frames, uint8, (t, h, w, 3), or ``None``; looks at 16 of them."""
     if not len(frames) or min(frames.shape[1:3]) < SIDE or max(frames.shape[1:3]) > 1 << 14:
         return None
-    seen = _shrunk(luma(_spread(frames, _FRAMES)))
+    seen = np.stack([_shrunk(luma(frame)) for frame in _spread(frames, _FRAMES)])
     size = min(seen.shape[1:]) / SIDE
     mark = _read([_match(seen, size, size, _HALVES[:1])])
     if mark is not None or min(frames.shape[1:3]) < LEAST_SIDE // 2:
@@ -97,7 +97,9 @@ def _refined(seen: Array, match: _Match) -> _Match:
     return _match(seen, best.height, best.width, _QUARTERS)
 
 
-def _match(seen: Array, height: float, width: float, shifts: Iterable[tuple[float, float]]) -> _Match:
+def _match(
+    seen: Array, height: float, width: float, shifts: Iterable[tuple[float, float]]
+) -> _Match:
     """Return the best fit of the pilot over all places of a grid of cells height × width."""
     best = _Match(-1.0, height, width, np.zeros((SIDE, SIDE), np.float32))
     for down, right in shifts:
@@ -142,18 +144,18 @@ def _fold(weights: Array) -> Array:
 
 
 def _shrunk(seen: Array) -> Array:
-    """Average whole blocks of pixels while a cell keeps four pixels or more."""
-    factor = int(min(seen.shape[1:]) / SIDE / _FINEST)
+    """Average whole blocks of pixels of a frame (h, w) while a cell keeps four pixels or more."""
+    factor = int(min(seen.shape) / SIDE / _FINEST)
     if factor < 2:
         return seen
-    count, height, width = len(seen), seen.shape[1] // factor, seen.shape[2] // factor
-    whole = seen[:, : height * factor, : width * factor]
-    blocks = whole.reshape(count, height, factor, width, factor)
-    averaged: Array = blocks.mean((2, 4))
+    height, width = (side // factor for side in seen.shape)
+    whole = seen[: height * factor, : width * factor]
+    averaged: Array = whole.reshape(height, factor, width, factor).mean((1, 3))
     return averaged
 
 
 def _spread(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Return at most ``count`` frames, evenly spaced."""
     places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return frames[places]
+    chosen: NDArray[np.uint8] = frames[places]
+    return chosen

@@ -9,12 +9,13 @@ are lost. A keyed permutation and keyed signs spread everything over the tile.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 SIDE = 32
 """Cells of a tile's side; a frame's shorter side is one tile long."""
@@ -30,7 +31,7 @@ def _layout() -> tuple[NDArray[np.intp], Array]:
     """Return the cells in the order of pilot and symbols, and every cell's keyed sign."""
     rng = np.random.default_rng(_KEY)
     order = rng.permutation(SIDE * SIDE)
-    return order, rng.choice(np.float32([-1, 1]), SIDE * SIDE)
+    return order, rng.choice(np.array([-1, 1], np.float32), SIDE * SIDE)
 
 
 @cache
@@ -45,7 +46,8 @@ def pilot() -> tuple[Array, Array]:
 @cache
 def _code() -> Array:
     """Return the words of RM(1, 7) for the bytes 0 to 127; a byte's top bit turns its word."""
-    return hadamard(_LENGTH).astype(np.float32)
+    words: Array = hadamard(_LENGTH).astype(np.float32)
+    return words
 
 
 def tile(payload: int) -> Array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mcm.safety.grid import Array, averaging, cells, contrast, spreading
+from mcm.safety.grid import Array, averaging, contrast, spreading
 from mcm.safety.tile import PAYLOAD_BITS, SIDE, tile
 
 __all__ = ["LEAST_SIDE", "PAYLOAD_BITS", "embed", "luma"]
@@ -37,7 +37,7 @@ def embed(frames: Frames, payload: int) -> Frames:
     return np.stack([_marked(frame, size, payload) for frame in frames])
 
 
-def luma(frames: Frames) -> Array:
+def luma(frames: NDArray[np.uint8]) -> Array:
     """Return the brightness, (…, h, w), 0 to 255, of frames (…, h, w, 3)."""
     weighted = frames[..., 0].astype(np.uint16) * _RED
     weighted += frames[..., 1].astype(np.uint16) * _GREEN

@@ -7,6 +7,7 @@ its own) for the teacher that ``mcm.json`` names. A folder in the layout of diff
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,14 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
         )
     student = _student(folder)
     return ModelFiles(name, _teacher_folder(student), student)
+
+
+def adapter_hash(student: Student) -> str:
+    """Return SHA-256 of a student's weights, file after file."""
+    digest = hashlib.sha256()
+    for file in sorted(student.folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _student(folder: Path) -> Student:
