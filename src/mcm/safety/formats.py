@@ -38,4 +38,4 @@ def holds_manifest(kind: str) -> bool:
 
 def sidecar_of(path: Path) -> Path:
     """Return the file beside ``path`` that holds its manifest: ``clip.webm.c2pa``."""
-    return path.with_name(path.name + _SIDECAR_ENDING)
+    return path.parent / (path.name + _SIDECAR_ENDING)
