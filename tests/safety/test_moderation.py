@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.safety.conftest import Frames
 from tests.sampling.fake import make_model
@@ -26,7 +26,7 @@ LEAST_RECALL, MOST_FALSE = 0.95, 0.03
 
 def test_the_part_held_apart_stays_as_good_as_it_was() -> None:
     lines = [line.split("\t") for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
-    refused = {"safe": [], "other": []}
+    refused: dict[str, list[bool]] = {"safe": [], "other": []}
     for label, _, prompt in lines:
         kind = "safe" if label == "safe" else "other"
         refused[kind].append(bool(categories(prompt, RULES)))
@@ -61,7 +61,8 @@ def test_harmless_prompts_pass(prompt: str) -> None:
     assert categories(prompt, RULES) == []
 
 
-@given(text=st.text(max_size=200))
+@settings(max_examples=40)
+@given(text=st.text(max_size=100))
 def test_any_text_can_be_read(text: str) -> None:
     assert readings(text)[0] == " ".join(readings(text)[0].split())
     assert plain(plain(text)) == plain(text)

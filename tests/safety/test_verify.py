@@ -76,7 +76,7 @@ def test_exit_codes_for_scripts(
     (tmp_path / "a.mp4").write_bytes(signed)
     (tmp_path / "changed.mp4").write_bytes(signed[:-200] + b"x" + signed[-199:])
     (tmp_path / "text.txt").write_text("hello")
-    Image.fromarray(clean[0]).save(tmp_path / "photo.jpg")
+    Image.fromarray(clean[0, :30]).save(tmp_path / "photo.jpg")
     names = {"a.mp4": 0, "changed.mp4": 4, "text.txt": 3, "photo.jpg": 3}
     for name, expected in names.items():
         assert call(capsys, tmp_path / name)[0] == expected
@@ -126,13 +126,13 @@ def make_samples(folder: Path, frames: Frames) -> list[bytes]:
 
 
 def test_no_file_brings_it_down(tmp_path: Path, clean: Frames) -> None:
-    samples, chance = make_samples(tmp_path, clean[:2, :48, :48]), random.Random(0)
+    samples, chance = make_samples(tmp_path, clean[:2, :30, :30]), random.Random(0)
     path = tmp_path / "hostile"
     for _ in range(150):
         path.write_bytes(hostile(samples, chance))
         start = time.process_time()
         assert verify(path).code in (0, 3, 4)
-        assert time.process_time() - start < 20
+        assert time.process_time() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 << 20
 
 

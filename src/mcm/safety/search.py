@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +26,14 @@ FALSE_ALARMS = 1e-9
 _HYPOTHESES = 2**23
 THRESHOLD = math.sqrt(2 * math.log(_HYPOTHESES * 2**PAYLOAD_BITS / FALSE_ALARMS))
 
-_FRAMES, _QUICK_FRAMES = 16, 4
+_FRAMES, _QUICK_FRAMES = 16, 3
 _FINEST = 4
-_SCALES = np.exp(np.arange(0, 0.42, 0.0125))
+_SCALES = np.exp(np.arange(0, 0.42, 0.02))
 _MOST_STRETCH = 0.25
 _CANDIDATES = 6
 _HALVES = tuple((y, x) for y in (0.0, 0.5) for x in (0.0, 0.5))
 _QUARTERS = tuple((y / 4, x / 4) for y in range(4) for x in range(4))
-_NUDGES = tuple((y, x) for y in (-0.006, 0.0, 0.006) for x in (-0.006, 0.0, 0.006))
+_NUDGES = tuple((y, x) for y in (-0.008, 0.0, 0.008) for x in (-0.008, 0.0, 0.008))
 
 
 @dataclass(frozen=True)
@@ -101,26 +102,35 @@ def _match(
     seen: Array, height: float, width: float, shifts: Iterable[tuple[float, float]]
 ) -> _Match:
     """Return the best fit of the pilot over all places of a grid of cells height × width."""
-    best = _Match(-1.0, height, width, np.zeros((SIDE, SIDE), np.float32))
-    for down, right in shifts:
-        rows = averaging(seen.shape[1], height, down)
-        columns = averaging(seen.shape[2], width, right)
-        weights = _fold(whitened(rows @ seen @ columns.T).sum(0))
-        scores = _pilot_scores(weights)
-        place = np.unravel_index(int(scores.argmax()), scores.shape)
-        if scores[place] > best.score:
-            turned = np.roll(weights, (-int(place[0]), -int(place[1])), (0, 1))
-            best = _Match(float(scores[place]), height, width, turned)
-    return best
+    weights_kij = np.stack([_fold(_seen_in(seen, height, width, *shift)) for shift in shifts])
+    scores = _pilot_scores(weights_kij)
+    which, down, right = np.unravel_index(int(scores.argmax()), scores.shape)
+    turned = np.roll(weights_kij[which], (-int(down), -int(right)), (0, 1))
+    return _Match(float(scores.max()), height, width, turned)
 
 
-def _pilot_scores(weights: Array) -> Array:
-    """Return z of the pilot for every place of the tile's corner, (SIDE, SIDE)."""
-    signs, mask = (np.conj(np.fft.rfft2(part)) for part in pilot())
-    sums = np.fft.irfft2(np.fft.rfft2(weights) * signs, weights.shape)
-    norms = np.fft.irfft2(np.fft.rfft2(weights * weights) * mask, weights.shape)
+def _seen_in(seen: Array, height: float, width: float, down: float, right: float) -> Array:
+    """Return the weights of the cells of a grid, all frames together."""
+    rows = averaging(seen.shape[1], height, down)
+    columns = averaging(seen.shape[2], width, right)
+    weights: Array = whitened(rows @ seen @ columns.T).sum(0)
+    return weights
+
+
+def _pilot_scores(weights_kij: Array) -> Array:
+    """Return z of the pilot for every place of the tile's corner, (k, SIDE, SIDE)."""
+    signs, mask = _pilot_spectra()
+    shape = (SIDE, SIDE)
+    sums = np.fft.irfft2(np.fft.rfft2(weights_kij) * signs, shape)
+    norms = np.fft.irfft2(np.fft.rfft2(weights_kij**2) * mask, shape)
     scores: Array = sums / np.sqrt(np.maximum(norms, 1e-9))
     return scores
+
+
+@cache
+def _pilot_spectra() -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    signs, mask = pilot()
+    return np.conj(np.fft.rfft2(signs)), np.conj(np.fft.rfft2(mask))
 
 
 def _read(matches: Iterable[_Match]) -> Mark | None:
