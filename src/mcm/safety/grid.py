@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Array = NDArray[np.floating[Any]]
 
@@ -45,14 +44,22 @@ def spreading(length: int, size: float) -> Array:
 
 def contrast(means_tij: Array) -> Array:
     """Return how far each cell's mean, (t, i, j), is from that of the 3 × 3 cells around it."""
-    near: Array = ndimage.uniform_filter(means_tij, (0, _NEAR, _NEAR), mode="nearest")
-    return means_tij - near
+    return means_tij - _around(means_tij, _NEAR)
 
 
 def whitened(means_tij: Array) -> Array:
     """Return the contrast of cells, weighted down where the picture itself is busy."""
     seen = contrast(means_tij)
-    power = ndimage.uniform_filter(seen * seen, (0, _AROUND, _AROUND), mode="nearest")
-    noise = np.sqrt(np.maximum(power, 0)) + _FLOOR
+    noise = np.sqrt(_around(seen * seen, _AROUND)) + _FLOOR
     weighted: Array = np.clip(seen / noise, -_LIMIT, _LIMIT) / noise
     return weighted
+
+
+def _around(values_tij: Array, side: int) -> Array:
+    """Return the mean of the ``side`` × ``side`` cells around each; edges are repeated."""
+    _, rows, columns = values_tij.shape
+    reach = side // 2
+    padded = np.pad(values_tij, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+    down = sum(padded[:, shift : shift + rows] for shift in range(side))
+    both: Array = sum(down[:, :, shift : shift + columns] for shift in range(side))
+    return both / (side * side)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
 
 Array = NDArray[np.floating[Any]]
 
@@ -46,7 +45,9 @@ def pilot() -> tuple[Array, Array]:
 @cache
 def _code() -> Array:
     """Return the words of RM(1, 7) for the bytes 0 to 127; a byte's top bit turns its word."""
-    words: Array = hadamard(_LENGTH).astype(np.float32)
+    words = np.ones((1, 1), np.float32)
+    while len(words) < _LENGTH:
+        words = np.block([[words, words], [words, -words]])
     return words
 
 
