@@ -60,6 +60,6 @@ def _around(values_tij: Array, side: int) -> Array:
     _, rows, columns = values_tij.shape
     reach = side // 2
     padded = np.pad(values_tij, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
-    down = sum(padded[:, shift : shift + rows] for shift in range(side))
-    both: Array = sum(down[:, :, shift : shift + columns] for shift in range(side))
+    down = np.sum([padded[:, shift : shift + rows] for shift in range(side)], axis=0)
+    both: Array = np.sum([down[:, :, shift : shift + columns] for shift in range(side)], axis=0)
     return both / (side * side)
