@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_FRAMES = [2, 8]
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -124,10 +126,14 @@ def motion(
     output: Folder,
     steps: Steps = 6000,
     lr: Rate = 4e-4,
-    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
+    frames: Annotated[
+        list[int],
+        typer.Option(help="Frames of each clip that steps see in turn; repeat it.", min=1),
+    ] = _FRAMES,
+    batch_frames: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 128,
     image_factor: Annotated[
         float, typer.Option(help="Factor of the image layers' rate; 0 keeps them.", min=0.0)
-    ] = 0.25,
+    ] = 0.5,
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
     ] = 3.0,
@@ -136,13 +142,23 @@ def motion(
 ) -> None:
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
-    from mcm.teacher.denoiser import train_motion
     from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.motion import train_motion
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
     clips = load_corpus(corpus)
     train_motion(
-        clips, text, unet, output, config, batch_size, image_factor, shift, compiled, minutes
+        clips,
+        text,
+        unet,
+        output,
+        config,
+        frames=frames,
+        batch_frames=batch_frames,
+        image_factor=image_factor,
+        shift=shift,
+        compiled=compiled,
+        minutes=minutes,
     )
 
 
