@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def score_frames(frames: NDArray[np.uint8], count: int) -> float:
     """Return the highest score, 0 to 1, of ``count`` evenly spaced frames (t, h, w, 3)."""
-    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    count = min(count, len(frames))
+    places = ((np.arange(count) + 0.5) * len(frames) / count).astype(int)
     images = [Image.fromarray(frames[place]) for place in places]
     scores = _classifier().score_images(images)
     if not np.isfinite(scores).all():

@@ -96,7 +96,7 @@ class ModerationSection(Section):
     """What to do with a clip whose frames look pornographic."""
     frame_threshold: Fraction = 0.8
     """Score of a frame, 0 to 1, from which a clip counts as such."""
-    frame_count: Count = 3
+    frame_count: Count = 2
     """Frames of a clip that are looked at, evenly spaced."""
     people: tuple[Name, ...] = ()
     """Further names of people who must not be shown."""
