@@ -1,6 +1,7 @@
 """Prompts and frames: what is refused, through which disguise, and what happens when nobody can."""
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def test_harmless_prompts_pass(prompt: str) -> None:
 @settings(max_examples=40)
 @given(text=st.text(max_size=100))
 def test_any_text_can_be_read(text: str) -> None:
-    assert readings(text)[0] == " ".join(readings(text)[0].split())
-    assert plain(plain(text)) == plain(text)
+    assert readings(text)
+    assert not any(unicodedata.category(letter) in ("Cf", "Cc") for letter in plain(text))
     categories(text, RULES)
 
 
