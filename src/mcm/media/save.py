@@ -1,4 +1,7 @@
-"""One switch over all formats; a file is whole or not there, and never overwritten unasked."""
+"""One switch over all formats; a file is whole or not there, and never overwritten unasked.
+
+What is written is marked and signed on the way, see `mcm.safety.publishing`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcm.errors import UserError, nearest
 from mcm.media import containers, images
 from mcm.media.containers import Frames
 from mcm.media.metadata import to_text
+from mcm.safety.formats import sidecar_of
+
+if TYPE_CHECKING:
+    from mcm.safety.publishing import Publication
 
 Writer = Callable[[Path, Frames, float, str], None]
 
@@ -61,7 +68,8 @@ def find_format(path: Path, format: str | None = None) -> str:
 
 def outputs_of(path: Path, format: str) -> list[Path]:
     """Return every file or folder that a format writes for a path."""
-    return [path, path.with_suffix(".json")] if format == "sheet" else [path]
+    beside = {"sheet": [path.with_suffix(".json")], "webm": [sidecar_of(path)]}
+    return [path, *beside.get(format, [])]
 
 
 def check_free(path: Path, format: str, overwrite: bool) -> None:
@@ -85,8 +93,9 @@ def save_video(
     metadata: Mapping[str, Any] | None = None,
     format: str | None = None,
     overwrite: bool = False,
+    source: Path | None = None,
 ) -> Path:
-    """Write a clip.
+    """Write a clip, marked and signed as the policy of `mcm.safety` says.
 
     Args:
         frames: Frames, uint8, (t, h, w, 3), RGB.
@@ -95,6 +104,7 @@ def save_video(
         metadata: JSON-ready values to store in the file.
         format: One of `FORMATS`; by default the path's ending says it.
         overwrite: Replace what stands at ``path``.
+        source: File that was edited to make the clip; its manifest goes into the clip's.
 
     Returns:
         The path.
@@ -107,15 +117,16 @@ def save_video(
     kind = find_format(target, format)
     check_free(target, kind, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    comment = to_text(metadata or {})
+    made = _prepared(frames, metadata)
     if kind == "sheet":
-        sheet, description = images.sprite_sheet(frames, fps, target.stem)
+        sheet, description = images.sprite_sheet(made.frames, fps, target.stem)
         with _replacing(target.with_suffix(".json")) as partial:
             partial.write_bytes(description)
-            save_image(sheet, target, metadata=metadata, overwrite=overwrite)
+            _write_image(sheet, target, made, source)
     else:
         with _replacing(target) as partial:
-            _WRITERS[kind](partial, frames, fps, comment)
+            _WRITERS[kind](partial, made.frames, fps, to_text(made.metadata))
+            _sign(partial, target, made, source)
     return target
 
 
@@ -125,14 +136,47 @@ def save_image(
     *,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    generated: bool = True,
 ) -> Path:
-    """Write an image (h, w, 3) as PNG; arguments and errors as `save_video`."""
+    """Write an image (h, w, 3) as PNG; arguments and errors as `save_video`.
+
+    ``generated`` is off for what no model made, which is neither marked nor signed.
+    """
     target = Path(path)
     check_free(target, "image", overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(target) as partial:
-        images.write_png(partial, image, to_text(metadata or {}))
+    if generated:
+        made = _prepared(image[None], metadata)
+        _write_image(made.frames[0], target, made)
+    else:
+        with _replacing(target) as partial:
+            images.write_png(partial, image, to_text(metadata or {}))
     return target
+
+
+def _prepared(frames: Frames, metadata: Mapping[str, Any] | None) -> Publication:
+    from mcm.safety.publishing import prepare
+
+    return prepare(frames, to_text(metadata or {}), metadata or {})
+
+
+def _write_image(
+    image: Frames, target: Path, made: Publication, source: Path | None = None
+) -> None:
+    with _replacing(target) as partial:
+        images.write_png(partial, image, to_text(made.metadata))
+        _sign(partial, target, made, source)
+
+
+def _sign(partial: Path, target: Path, made: Publication, source: Path | None) -> None:
+    """Sign what was written for ``target``; a manifest that it cannot hold goes beside it."""
+    manifest = made.sign(partial, target.name, source)
+    beside = sidecar_of(target)
+    if manifest is not None:
+        with _replacing(beside) as file:
+            file.write_bytes(manifest)
+    elif beside in outputs_of(target, target.suffix[1:]):
+        beside.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ its own) for the teacher that ``mcm.json`` names. A folder in the layout of diff
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,14 @@ def _published(name: str, folder: Path) -> ModelFiles:
     teacher, motion = fetch_teacher(folder.name)
     card = StudentCard(PUBLISHED[folder.name].model, ORIGINAL_STEPS, TIMESTEP_SCALING)
     return ModelFiles(name, teacher, Student(folder, card), motion)
+
+
+def adapter_hash(student: Student) -> str:
+    """Return SHA-256 of a student's weights, file after file."""
+    digest = hashlib.sha256()
+    for file in sorted(student.folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _student(folder: Path) -> Student:

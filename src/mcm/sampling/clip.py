@@ -46,7 +46,14 @@ class Clip:
             **self.settings,
         }
 
-    def save(self, path: str | Path, *, format: str | None = None, overwrite: bool = False) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        overwrite: bool = False,
+        source: Path | None = None,
+    ) -> Path:
         """Write the clip with its metadata; arguments and errors as `mcm.media.save_video`."""
         from mcm.media import save_video
 
@@ -57,4 +64,5 @@ class Clip:
             metadata=self.metadata(),
             format=format,
             overwrite=overwrite,
+            source=source,
         )

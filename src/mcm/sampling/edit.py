@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
+from mcm.safety import guard
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
 from mcm.sampling.options import check_prompt, resolve
@@ -51,7 +52,8 @@ def edit(
     timesteps_n = few_step_timesteps(
         settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
     )
-    prompt, timings, noise = check_prompt(prompt), dict[str, float](), Noise.from_seeds([seed])
+    guard.check_prompt(prompt := check_prompt(prompt))
+    timings, noise = dict[str, float](), Noise.from_seeds([seed])
     with torch.inference_mode(), model.backbone.using(model.adapter):
         with model.timed(timings, "encode"):
             source = model.backbone.encode_video(_to_video(frames_thwc))
@@ -66,7 +68,8 @@ def edit(
         with model.timed(timings, "decode"):
             made = model.decode(latents)[:count]
     result = made if mask_hw is None else composite(frames_thwc, made, mask_hw)
-    described = {"model": model.name, **settings.as_dict(), "strength": strength}
+    guard.check_clip(result, prompt)
+    described = {**model.identity, **settings.as_dict(), "strength": strength}
     return Clip(result, model.backbone.spec.fps, prompt, seed, described, timings)
 
 

@@ -14,6 +14,7 @@ from mcm.data.image import read_image
 from mcm.data.video import read_video
 from mcm.errors import UserError
 from mcm.media.save import check_free, find_format
+from mcm.safety.guard import check_prompt
 from mcm.sampling.options import check_frames
 from mcm.sampling.pipeline import VideoModel, load
 
@@ -64,6 +65,7 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
     check_free(request.output, find_format(request.output), request.overwrite)
     if not request.source.is_file():
         raise UserError(f"{request.source}: no such video or image")
+    check_prompt(request.prompt)
     model = load(request.model, request.device, request.dtype)
     clip = model.edit(
         read_source(request.source, model, request.start, request.frames),
@@ -73,7 +75,7 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
         seed=request.seed,
         steps=request.steps,
     )
-    path = clip.save(request.output, overwrite=request.overwrite)
+    path = clip.save(request.output, overwrite=request.overwrite, source=request.source)
     parts = ", ".join(f"{name} {value:.2f}" for name, value in clip.timings.items())
     print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream or sys.stderr)
     return path

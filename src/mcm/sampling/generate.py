@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mcm.safety.guard import check_prompt
 from mcm.sampling.clip import Clip
 from mcm.sampling.options import ModelWarning
 from mcm.sampling.requests import GenerateRequest, Job, plan_jobs
@@ -34,10 +35,13 @@ def generate_files(request: GenerateRequest, stream: TextIO | None = None) -> li
 
     Raises:
         UserError: A value is wrong, or an output exists and ``overwrite`` is off.
+        Refused: The policy of `mcm.safety` does not allow a prompt or a clip.
         OSError: The disk is full or a folder cannot be written; clips made before stay.
     """
     stream = stream or sys.stderr
     jobs, options = plan_jobs(request), request.options()
+    for job in jobs:
+        check_prompt(job.prompt)
     start = time.perf_counter()
     from mcm.sampling.pipeline import load
 

@@ -22,7 +22,8 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
-from mcm.sampling.catalog import Student, find_model
+from mcm.safety import guard
+from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Denoise, Denoiser, Noise
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
@@ -43,6 +44,7 @@ class VideoModel:
         device: Where it runs.
         adapter: Variant of the backbone to sample; ``None`` is its base weights, into which
             `load` merges a student's adapter.
+        adapter_hash: SHA-256 of a student's adapter; ``None`` without one.
     """
 
     name: str
@@ -50,6 +52,13 @@ class VideoModel:
     defaults: Defaults
     device: torch.device
     adapter: str | None = None
+    adapter_hash: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a clip says of the model: its name, and the hash of a student's adapter."""
+        hashed = {} if self.adapter_hash is None else {"adapter_sha256": self.adapter_hash}
+        return {"model": self.name, **hashed}
 
     def generate(
         self,
@@ -122,6 +131,7 @@ class VideoModel:
 
         Raises:
             UserError: A prompt is empty or a value is out of its range.
+            Refused: The policy of `mcm.safety` does not allow a prompt or what was made of it.
 
         Warns:
             ModelWarning: A prompt is over the token limit; names what was cut.
@@ -129,6 +139,8 @@ class VideoModel:
         settings = resolve(self.defaults, self.backbone.spec, **options)
         sampler = find_sampler(settings.sampler)
         prompts = [check_prompt(prompt) for prompt in prompts]
+        for prompt in prompts:
+            guard.check_prompt(prompt)
         self._warn(prompts, settings)
         timings: dict[str, float] = {}
         with torch.inference_mode(), self.backbone.using(self.adapter):
@@ -139,7 +151,9 @@ class VideoModel:
                 latents_bcthw = sampler(denoise, Noise.from_seeds(seeds), plan)
             with self.timed(timings, "decode"):
                 videos = [self.decode(latents) for latents in latents_bcthw.split(1)]
-        described = {"model": self.name, **settings.as_dict()}
+        for frames, prompt in zip(videos, prompts, strict=True):
+            guard.check_clip(frames, prompt)
+        described = {**self.identity, **settings.as_dict()}
         fps = self.backbone.spec.fps
         return [
             Clip(frames[: settings.frames], fps, prompt, seed, described, timings)
@@ -244,9 +258,9 @@ def load(
     mode: Mode = "full" if student is not None and student.mode == "full" else "lora"
     backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
-    return VideoModel(
-        files.name, backbone, _defaults(student, backbone), pick_device(device), adapter
-    )
+    defaults, place = _defaults(student, backbone), pick_device(device)
+    hashed = None if student is None or mode == "full" else adapter_hash(student)
+    return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
 
 
 def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:

@@ -30,4 +30,4 @@ def world_sheet(rows: int, split: Split = "train", world: World | None = None) -
 
 def write_sheet(output: Path, rows: int, split: Split = "train") -> Path:
     """Write the contact sheet as PNG and return its path."""
-    return save_image(world_sheet(rows, split), output, overwrite=True)
+    return save_image(world_sheet(rows, split), output, overwrite=True, generated=False)

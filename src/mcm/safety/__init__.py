@@ -1,0 +1,1 @@
+"""Answerable generation: moderation before and after, signed provenance, a mark, verification."""

@@ -1,0 +1,42 @@
+"""The folder of what belongs to this machine's user: certificate, keys, audit log, policy."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+
+
+def home() -> Path:
+    """Return the folder, made if it is not there: ``MCM_HOME``, or else ``~/.mcm``."""
+    folder = Path(os.environ.get("MCM_HOME") or "~/.mcm").expanduser()
+    folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
+    return folder
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read from its first byte on.
+
+    Raises:
+        FileExistsError: There is one already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def secret(name: str, length: int = 32) -> bytes:
+    """Return random bytes that stay the same for this user, made at first use."""
+    path = home() / f"{name}.key"
+    if not path.is_file():
+        partial = path.with_suffix(f".{secrets.token_hex(8)}")
+        write_private(partial, secrets.token_bytes(length))
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    return path.read_bytes()

@@ -1,0 +1,148 @@
+"""What is checked, signed and marked: one strict YAML file, the same for every way in.
+
+``MCM_POLICY`` names the file; without it ``policy.yaml`` in `mcm.safety.home` counts if it is
+there, and otherwise the defaults below. Whoever switches a layer off finds that in the audit log
+and in the metadata of every clip.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, model_validator
+
+from mcm.recipe import read
+from mcm.safety.home import home
+from mcm.settings import Count, Fraction, Name, Section
+
+Action = Literal["allow", "log", "refuse"]
+Category = Literal[
+    "minors",
+    "sexual",
+    "nonconsensual",
+    "gore",
+    "hate",
+    "extremism",
+    "self_harm",
+    "deception",
+    "real_person",
+]
+Place = Annotated[Path, Strict(False)]
+
+
+class ProvenanceSection(Section):
+    """The signed manifest of every file."""
+
+    sign: bool = True
+    """Write a C2PA manifest; off is logged and told by the file's metadata."""
+    certificate: Place | None = None
+    """PEM file: your certificate and those above it; null: a local one, made at first use."""
+    key: Place | None = None
+    """PEM file: the certificate's private key (ECDSA P-256)."""
+    timestamps: Name | None = None
+    """Address of a time-stamping authority (RFC 3161); null: no trusted time."""
+    anchors: tuple[Place, ...] = ()
+    """PEM files of the authorities whose signers `mcm verify` shall call trusted."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> ProvenanceSection:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate: needs the key beside it, and the key the certificate")
+        return self
+
+
+class WatermarkSection(Section):
+    """The invisible mark in the frames."""
+
+    mark: bool = True
+    """Mark the frames; off is logged and told by the file's metadata."""
+
+
+class ActionsSection(Section):
+    """What to do with a prompt of a category: `allow` it, `log` it, or `refuse` it."""
+
+    minors: Action = "refuse"
+    """Sexual content with minors."""
+    sexual: Action = "refuse"
+    """Nudity and sexual acts."""
+    nonconsensual: Action = "refuse"
+    """Undressing, filming or sexualising somebody who did not agree."""
+    gore: Action = "refuse"
+    """Graphic violence, torture, mutilation."""
+    hate: Action = "refuse"
+    """Slurs and contempt of people for what they are."""
+    extremism: Action = "refuse"
+    """Praise of terror and of its symbols, recruiting, instructions for attacks."""
+    self_harm: Action = "refuse"
+    """Suicide and self-injury."""
+    deception: Action = "refuse"
+    """Forged news, statements, evidence or documents."""
+    real_person: Action = "refuse"
+    """A named real person."""
+
+
+class ModerationSection(Section):
+    """The checks of prompts and frames."""
+
+    prompts: bool = True
+    """Check prompts before generation."""
+    frames: bool = True
+    """Check frames after it."""
+    actions: ActionsSection = ActionsSection()
+    frame_action: Action = "refuse"
+    """What to do with a clip whose frames look pornographic."""
+    frame_threshold: Fraction = 0.8
+    """Score of a frame, 0 to 1, from which a clip counts as such."""
+    frame_count: Count = 2
+    """Frames of a clip that are looked at, evenly spaced."""
+    people: tuple[Name, ...] = ()
+    """Further names of people who must not be shown."""
+    allowed_people: tuple[Name, ...] = ()
+    """Names that may be shown, such as your own, with consent."""
+    terms: dict[Category, tuple[Name, ...]] = Field(default_factory=dict)
+    """Further terms of a category, each a word or a phrase."""
+
+
+class Policy(Section):
+    """Everything that `mcm.safety` is told."""
+
+    provenance: ProvenanceSection = ProvenanceSection()
+    watermark: WatermarkSection = WatermarkSection()
+    moderation: ModerationSection = ModerationSection()
+
+    def switched_off(self) -> list[str]:
+        """Return the layers that do not run, by name."""
+        layers = {
+            "provenance": self.provenance.sign,
+            "watermark": self.watermark.mark,
+            "prompt moderation": self.moderation.prompts,
+            "frame moderation": self.moderation.frames,
+        }
+        return [name for name, on in layers.items() if not on]
+
+
+def active_policy() -> Policy:
+    """Return the policy in force; it is read again when its file changes.
+
+    Raises:
+        UserError: The file is missing, not YAML, or holds an unknown key or a wrong value.
+    """
+    named = os.environ.get("MCM_POLICY")
+    path = Path(named).expanduser() if named else home() / "policy.yaml"
+    if not named and not path.is_file():
+        return Policy()
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    return _read(path, changed)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _changed: int) -> Policy:
+    from mcm.safety.audit import record
+
+    policy = read(path, Policy)
+    if policy.switched_off():
+        record("switched off", layers=policy.switched_off(), policy=str(path))
+    return policy

@@ -1,0 +1,129 @@
+"""Signing: a C2PA manifest in a file, or beside it where its format has no room."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from mcm.errors import UserError
+from mcm.safety.credentials import Credentials, credentials
+from mcm.safety.formats import HEAD, holds_manifest, media_type
+from mcm.safety.manifest import definition, parent
+from mcm.safety.policy import ProvenanceSection
+from mcm.safety.seal import seal
+
+if TYPE_CHECKING:
+    import c2pa
+
+OPAQUE = "application/zip"
+"""c2pa has no handler for WebM; under this type it hashes a file whole, whatever it holds."""
+_SETTINGS = {
+    "builder": {"thumbnail": {"enabled": False}},
+    "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
+}
+
+
+def sign_file(
+    path: Path,
+    title: str,
+    facts: Mapping[str, Any],
+    rules: ProvenanceSection,
+    source: Path | None = None,
+) -> bytes | None:
+    """Sign a finished file, or a folder of finished files.
+
+    Args:
+        path: File, which is replaced, or folder of them.
+        title: Name under which the file will be known.
+        facts: What its manifest says of how it was made; JSON-ready.
+        rules: Who signs.
+        source: File that was edited; its manifest, if any, is kept as an ingredient's.
+
+    Returns:
+        The manifest to put beside the file, where the format cannot hold it.
+
+    Raises:
+        UserError: The certificate or key does not serve.
+    """
+    signers = credentials(rules)
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            _sign(file, f"{title}/{file.name}", facts, signers, rules, source)
+        return None
+    return _sign(path, title, facts, signers, rules, source)
+
+
+def _sign(
+    path: Path,
+    title: str,
+    facts: Mapping[str, Any],
+    who: Credentials,
+    rules: ProvenanceSection,
+    source: Path | None,
+) -> bytes | None:
+    import c2pa
+
+    kind = _type_of(path)
+    embed = holds_manifest(kind)
+    signed = path.with_name(f"{path.name}.signed")
+    claims = definition(title, kind, facts, _described(source))
+    try:
+        context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
+        with c2pa.Builder(claims, context=context) as builder:
+            if source is not None:
+                _add_parent(builder, source)
+            with path.open("rb") as content, signed.open("w+b") as target:
+                if not embed:
+                    builder.set_no_embed()
+                written: BinaryIO = target if embed else io.BytesIO()
+                signer = _signer(who, rules)
+                manifest = builder.sign(signer, kind if embed else OPAQUE, content, written)
+        if embed:
+            signed.replace(path)
+    except c2pa.C2paError as error:
+        whose = "the local signer" if who.local else str(rules.certificate)
+        raise UserError(
+            f"provenance: {title} cannot be signed with {whose} ({error}); expected an ECDSA "
+            "P-256 key and a chain of certificates that C2PA accepts"
+        ) from None
+    finally:
+        signed.unlink(missing_ok=True)
+    if kind == "video/mp4":
+        seal(path)
+    return None if embed else bytes(manifest)
+
+
+def _signer(who: Credentials, rules: ProvenanceSection) -> c2pa.Signer:
+    import c2pa
+
+    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, who.chain, who.key, rules.timestamps)
+    return c2pa.Signer.from_info(info)
+
+
+def _add_parent(builder: c2pa.Builder, source: Path) -> None:
+    """Add what was edited with its chain; a format that c2pa cannot read is told by its hash."""
+    import c2pa
+
+    kind = _type_of(source)
+    described = json.dumps(parent(source.name, kind))
+    with source.open("rb") as content:
+        try:
+            builder.add_ingredient(described, kind if holds_manifest(kind) else OPAQUE, content)
+        except c2pa.C2paError:
+            builder.add_ingredient(described, OPAQUE, io.BytesIO())
+
+
+def _described(source: Path | None) -> dict[str, Any] | None:
+    if source is None:
+        return None
+    with source.open("rb") as file:
+        return {"name": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _type_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return media_type(file.read(HEAD))

@@ -1,0 +1,70 @@
+"""The one way out: every clip and image that is written for a user is marked and signed here."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.safety.audit import record
+from mcm.safety.home import secret
+from mcm.safety.policy import active_policy
+from mcm.safety.provenance import sign_file
+from mcm.safety.watermark import PAYLOAD_BITS, embed
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """Frames ready to be written, and what their file and its manifest say.
+
+    Attributes:
+        frames: Marked frames, uint8, (t, h, w, 3).
+        metadata: What the file says of itself; names the layers that are switched off.
+        mark: Payload of the watermark; ``None`` where there is none.
+    """
+
+    frames: Frames
+    metadata: dict[str, Any]
+    mark: int | None
+
+    def sign(self, path: Path, title: str, source: Path | None = None) -> bytes | None:
+        """Sign what was written; arguments and errors as `mcm.safety.provenance.sign_file`.
+
+        Every file is noted in the audit log with the payload of its mark.
+        """
+        rules = active_policy().provenance
+        mark = None if self.mark is None else f"{self.mark:08x}"
+        record("written", file=title, watermark=mark, signed=rules.sign)
+        if not rules.sign:
+            return None
+        return sign_file(path, title, {**self.metadata, "watermark": mark}, rules, source)
+
+
+def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publication:
+    """Mark frames as the policy says.
+
+    Args:
+        frames: Frames, uint8, (t, h, w, 3).
+        text: All that is known of the clip; the same text gives the same payload.
+        metadata: JSON-ready values for the file.
+    """
+    policy = active_policy()
+    off = policy.switched_off()
+    told = {**metadata, **({"switched_off": off} if off else {})}
+    if not policy.watermark.mark:
+        return Publication(frames, told, None)
+    payload = instance_id(text)
+    return Publication(embed(frames, payload), told, payload)
+
+
+def instance_id(text: str) -> int:
+    """Return the payload of a clip: a digest of what made it, under a key of this user's own."""
+    digest = hmac.new(secret("instance"), text.encode(), "sha256").digest()
+    return int.from_bytes(digest[: PAYLOAD_BITS // 8])

@@ -1,0 +1,162 @@
+"""Manifests through the real library: written, read, broken, handed on, switched off."""
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import c2pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.safety.conftest import FACTS, Frames
+
+from mcm.errors import UserError
+from mcm.media import FORMATS, read_metadata, save_image, save_video
+from mcm.safety.credentials import KEY, ROOT, Credentials, credentials, local_folder
+from mcm.safety.formats import sidecar_of
+from mcm.safety.inspection import inspect_manifest
+from mcm.safety.policy import ProvenanceSection
+
+RULES = ProvenanceSection()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_bears_a_valid_manifest(format: str, tmp_path: Path, clean: Frames) -> None:
+    path = tmp_path / f"clip{FORMATS[format]}"
+    save_video(clean[:3], path, fps=8, metadata=FACTS, format=format)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+        report = inspect_manifest(file, RULES)
+        assert (report.state, report.trust, report.faults) == ("valid", "this machine", [])
+        assert report.actions == ["c2pa.created"]
+        assert report.generation is not None
+        assert {key: report.generation[key] for key in FACTS} == FACTS
+    assert read_metadata(path) == FACTS
+    assert sidecar_of(path).is_file() == (format == "webm")
+
+
+def test_another_reader_finds_the_trained_algorithm(signed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(signed)
+    with c2pa.Reader(path) as reader:
+        assert reader.get_validation_state() == "Valid"
+        told = reader.json()
+    assert "digitalsourcetype/trainedAlgorithmicMedia" in told
+    assert '"name": "mcm"' in told
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_one_changed_byte_is_altered(
+    signed: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(signed) - 1))
+    flip = data.draw(st.integers(1, 255))
+    changed = bytearray(signed)
+    changed[place] ^= flip
+    path = tmp_path_factory.mktemp("changed") / "a.mp4"
+    path.write_bytes(bytes(changed))
+    assert inspect_manifest(path, RULES).state == "altered"
+
+
+@pytest.mark.parametrize("place", [8, 20, 30, 60, -60, -40, -1])
+def test_bytes_that_c2pa_leaves_out_count_too(signed: bytes, tmp_path: Path, place: int) -> None:
+    changed = bytearray(signed)
+    changed[place] ^= 1
+    (tmp_path / "a.mp4").write_bytes(bytes(changed))
+    assert inspect_manifest(tmp_path / "a.mp4", RULES).state == "altered"
+
+
+def test_a_webm_changed_or_parted_from_its_sidecar(tmp_path: Path, clean: Frames) -> None:
+    path = save_video(clean[:3], tmp_path / "a.webm", fps=8)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    assert inspect_manifest(path, RULES).state == "altered"
+    sidecar_of(path).unlink()
+    assert inspect_manifest(path, RULES).state == "absent"
+
+
+@pytest.mark.parametrize("source", ["in.mp4", "in.webm", "in.txt"])
+def test_editing_names_its_source_and_keeps_its_chain(
+    source: str, tmp_path: Path, clean: Frames
+) -> None:
+    origin = tmp_path / source
+    if origin.suffix == ".txt":
+        origin.write_text("nobody reads this")
+    else:
+        save_video(clean[:3], origin, fps=8, metadata=FACTS)
+    path = save_video(clean[:3], tmp_path / "out.mp4", fps=8, source=origin)
+    report = inspect_manifest(path, RULES)
+    assert (report.state, report.ingredients) == ("valid", [source])
+    assert report.actions == ["c2pa.opened", "c2pa.edited"]
+    with c2pa.Reader(path) as reader:
+        assert len(json.loads(reader.json())["manifests"]) == (2 if source == "in.mp4" else 1)
+
+
+def test_what_no_model_made_is_not_signed(tmp_path: Path, clean: Frames) -> None:
+    path = save_image(clean[0], tmp_path / "a.png", generated=False)
+    assert inspect_manifest(path, RULES).state == "absent"
+
+
+def test_keys_are_their_owners_and_never_told(
+    home: Path, tmp_path: Path, clean: Frames, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    save_video(clean[:2], tmp_path / "a.mp4", fps=8, metadata=FACTS)
+    for path in home.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    key = (local_folder() / KEY).read_text()
+    told = caplog.text + (home / "audit.jsonl").read_text() + repr(credentials(RULES))
+    assert key.split("\n")[1] not in told
+    assert key.encode() not in (tmp_path / "a.mp4").read_bytes()
+    assert "KEY" not in repr(Credentials(b"chain", b"KEY", local=True))
+
+
+def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
+    credentials(RULES)
+    (local_folder() / KEY).chmod(0o644)
+    with pytest.raises(UserError, match="chmod 600"):
+        credentials(RULES)
+
+
+def test_a_certificate_of_ones_own_is_trusted_under_its_authority(
+    home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    credentials(RULES)
+    own = tmp_path / "own"
+    os.rename(local_folder(), own)
+    pair = f"certificate: {own / 'chain.pem'}\n  key: {own / KEY}\n"
+    policy(f"provenance:\n  {pair}")
+    path = save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    assert not local_folder().exists()
+    assert inspect_manifest(path, RULES).trust == "untrusted"
+    trusting = ProvenanceSection(anchors=(own / ROOT,))
+    assert inspect_manifest(path, trusting).trust == "trusted"
+
+
+def test_a_key_that_does_not_fit_is_a_clear_error(
+    home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    (tmp_path / "no.pem").write_text("nothing")
+    place = tmp_path / "no.pem"
+    policy(f"provenance:\n  certificate: {place}\n  key: {place}\n")
+    with pytest.raises(UserError, match=r"provenance: a\.mp4 cannot be signed with .*no\.pem"):
+        save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    assert not (tmp_path / "a.mp4").exists()
+    assert not list(tmp_path.glob(".a.mp4*"))
+
+
+def test_switching_off_is_logged_and_told(
+    home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    policy("provenance: {sign: false}\nwatermark: {mark: false}\n")
+    path = save_video(clean[:2], tmp_path / "a.mp4", fps=8, metadata=FACTS)
+    assert inspect_manifest(path, RULES).state == "absent"
+    assert read_metadata(path) == {**FACTS, "switched_off": ["provenance", "watermark"]}
+    events = [json.loads(line) for line in (home / "audit.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["switched off", "written"]
+    assert events[0]["layers"] == ["provenance", "watermark"]
