@@ -48,12 +48,13 @@ def serve(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
     """Serve models over HTTP, in the shape of OpenAI's videos API, with a web page."""
-    from mcm.sampling.catalog import embedded_models
+    from mcm.sampling.catalog import embedded_models, find_model
     from mcm.serving.config import ServeConfig
     from mcm.serving.serve import serve as run
 
+    embedded = sorted(embedded_models(), key=lambda name: find_model(name).student is None)
     config = ServeConfig(
-        models=tuple(models or sorted(embedded_models(), key=lambda name: name == "fluent")),
+        models=tuple(models or embedded),
         folder=folder,
         host=host,
         port=port,

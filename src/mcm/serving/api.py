@@ -75,9 +75,10 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     app.state.service, app.state.keys, app.state.began = service, keys, int(time.time())
     app.add_middleware(Gate, config=service.config, metrics=service.metrics)
     add_handlers(app)
-    app.include_router(router)
+    asking = [Depends(HTTPBearer(auto_error=False))] if keys.digests else []
+    app.include_router(router, dependencies=[*asking, Depends(owner_of)])
     app.include_router(open_router)
-    _leave_out_422(app)
+    _correct(app.openapi())
     return app
 
 
@@ -121,9 +122,7 @@ def find_job(video_id: Id, owner: Owner, service: Serving) -> Job:
 Found = Annotated[Job, Depends(find_job)]
 
 open_router = APIRouter()
-router = APIRouter(
-    responses=_FAULTS, dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(owner_of)]
-)
+router = APIRouter(responses=_FAULTS)
 
 
 @open_router.get("/health")
@@ -304,9 +303,12 @@ def _model(one: ServedModel, request: Request) -> Model:
     )
 
 
-def _leave_out_422(app: FastAPI) -> None:
-    """Leave the answer 422 out of the OpenAPI document: here it is 400."""
-    described = app.openapi()
+def _correct(described: dict[str, Any]) -> None:
+    """Say in the OpenAPI document that bad input gives 400, not 422, and every error is JSON."""
     for path in described["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)
+            answers = operation["responses"]
+            answers.pop("422", None)
+            for status in answers.keys() - {"200"}:
+                schema = next(iter(answers[status]["content"].values()))
+                answers[status]["content"] = {"application/json": schema}

@@ -118,7 +118,7 @@ def _zip(folder: Path, target: Path) -> None:
     """Pack a folder's files, which PNG compressed already."""
     partial = target.with_suffix(".part")
     with zipfile.ZipFile(partial, "w") as archive:
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(folder.rglob("*.*")):
             archive.write(path, path.relative_to(folder))
     partial.replace(target)
 

@@ -10,7 +10,7 @@ from mcm.errors import UserError
 from mcm.serving.api import build_app
 from mcm.serving.config import ServeConfig
 from mcm.serving.keys import Keys, read_keys
-from mcm.serving.models import load_models
+from mcm.serving.models import Models, load_models
 from mcm.serving.service import Service
 
 _BACKLOG = 2048
@@ -26,34 +26,50 @@ def serve(config: ServeConfig) -> None:
     """
     config.check()
     keys = Keys() if config.keys is None else read_keys(config.keys)
-    listener = _listen(config)
-    service = Service(config, load_models(config))
-    app = build_app(service, keys)
-    if config.page:
-        from mcm.serving.page import add_page
-
-        add_page(app, service, keys)
-    address = f"http://{config.host}:{listener.getsockname()[1]}"
-    print(f"serving {', '.join(one.name for one in service.models)} on {address}", flush=True)
-    settings = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=_SECONDS_TO_CLOSE, server_header=False
-    )
-    _Server(settings, service).run(sockets=[listener])
+    listener = listen(config)
+    server = Server(config, load_models(config), keys, listener)
+    print(f"serving {', '.join(config.models)} on {server.address}", flush=True)
+    server.run()
 
 
-class _Server(uvicorn.Server):
-    """Ends event streams when it stops, instead of waiting for them."""
+class Server(uvicorn.Server):
+    """An HTTP server over a service of its own.
 
-    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
-        super().__init__(settings)
-        self._service = service
+    Attributes:
+        address: Where it listens.
+        service: What it serves.
+    """
+
+    def __init__(
+        self, config: ServeConfig, models: Models, keys: Keys, listener: socket.socket
+    ) -> None:
+        self.service, self._listener = Service(config, models), listener
+        self.address = f"http://{config.host}:{listener.getsockname()[1]}"
+        app = build_app(self.service, keys)
+        if config.page:
+            from mcm.serving.page import add_page
+
+            add_page(app, self.service, keys)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                timeout_graceful_shutdown=_SECONDS_TO_CLOSE,
+                server_header=False,
+            )
+        )
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to end."""
+        super().run(sockets or [self._listener])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.hang_up()
+        """End the event streams instead of waiting for them, then everything else."""
+        self.service.hang_up()
         await super().shutdown(sockets)
 
 
-def _listen(config: ServeConfig) -> socket.socket:
+def listen(config: ServeConfig) -> socket.socket:
     """Take the port before the models are loaded, so that a taken one is told at once."""
     try:
         where = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
