@@ -38,6 +38,25 @@ def fake_models() -> Models:
     return Models([ServedModel(student, True, "teacher"), ServedModel(teacher, False)])
 
 
+class Held:
+    """Fake models whose student begins a step only when it may."""
+
+    def __init__(self) -> None:
+        self.models, self._steps = fake_models(), threading.Semaphore(0)
+        backbone: Any = self.models["student"].model.backbone
+        self.batches: list[int] = backbone.batches
+        self._predict = backbone.predict
+        backbone.predict = self._held
+
+    def allow(self, steps: int) -> None:
+        """Let some more steps begin."""
+        self._steps.release(steps)
+
+    def _held(self, *arguments: Any) -> Any:
+        assert self._steps.acquire(timeout=30)
+        return self._predict(*arguments)
+
+
 @contextmanager
 def running(
     folder: Path, models: Models | None = None, keys: Keys | None = None, **changes: Any

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
@@ -20,9 +20,6 @@ from mcm.serving.models import ServedModel
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, Job, QueueFullError
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
-import gradio as gr
 
 PATH = "/ui"
 STUDENT_STEPS, TEACHER_STEPS = (1, 2, 4, 8), (10, 25, 50)
