@@ -53,7 +53,7 @@ class Held:
         self._steps.release(steps)
 
     def _held(self, *arguments: Any) -> Any:
-        assert self._steps.acquire(timeout=30)
+        assert self._steps.acquire(timeout=120)
         return self._predict(*arguments)
 
 
@@ -75,7 +75,7 @@ def running(
         thread.join()
 
 
-def wait_until(condition: Any, seconds: float = 30.0) -> None:
+def wait_until(condition: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
