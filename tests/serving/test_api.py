@@ -218,7 +218,9 @@ def test_the_document_names_our_fields_and_no_422(http: httpx.Client) -> None:
         fields = create["requestBody"]["content"][kind]["schema"]["properties"]
         assert {"prompt", "seconds", "size", "model", "steps", "seed", "format"} <= set(fields)
         assert all("description" in field for field in fields.values())
-    statuses = {s for path in document["paths"].values() for o in path.values() for s in o["responses"]}
+    statuses = {
+        s for path in document["paths"].values() for o in path.values() for s in o["responses"]
+    }
     assert "422" not in statuses
 
 

@@ -140,7 +140,9 @@ def test_mistakes_are_told_in_openais_shape(
     assert param in caught.value.message
 
 
-@pytest.mark.parametrize("prompt", ["🦊 → ⭐ 👩‍🚀", "ثعلب يتحرك إلى اليسار", "a fox\nmoving", "狐狸"])
+@pytest.mark.parametrize(
+    "prompt", ["🦊 → ⭐ 👩‍🚀", "ثعلب يتحرك إلى اليسار", "a fox\nmoving", "狐狸"]
+)
 def test_prompts_of_every_script_are_made(client: openai.OpenAI, prompt: str) -> None:
     video = client.videos.create_and_poll(
         prompt=prompt, extra_body={"steps": 1}, poll_interval_ms=20
@@ -151,7 +153,7 @@ def test_prompts_of_every_script_are_made(client: openai.OpenAI, prompt: str) ->
 
 def test_uploads_are_refused(client: openai.OpenAI) -> None:
     for name in ("../../etc/passwd", "a\\b.png", "\u202egnp.exe", "x" * 5000):
-        with pytest.raises(openai.BadRequestError, match="input_reference|multipart"):
+        with pytest.raises(openai.BadRequestError, match=r"input_reference|multipart"):
             client.videos.create(prompt=FOX, input_reference=(name, b"\x89PNG", "image/png"))
 
 

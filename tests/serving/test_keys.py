@@ -25,7 +25,8 @@ def test_keys_open_and_tell_owners_apart(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Bearer firs", "Bearer first2", "Basic %%%", "Basic", "first"]
+    "header",
+    ["", "Bearer", "Bearer ", "Bearer firs", "Bearer first2", "Basic %%%", "Basic", "first"],
 )
 def test_wrong_keys_do_not(keys: Keys, header: str) -> None:
     assert keys.owner(header) is None

@@ -208,9 +208,7 @@ def test_what_a_killed_server_left_is_tidied(tmp_path: Path) -> None:
         assert clips(tmp_path) == []
 
 
-def test_finished_jobs_go_after_their_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_jobs_go_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcm.serving.worker._IDLE_SECONDS", 0.05)
     with serving(tmp_path, keep_hours=0.0) as service:
         job = ask(service)
@@ -235,9 +233,7 @@ def test_the_worker_survives_a_fault_of_the_database(
         assert service.is_alive
 
 
-def test_a_queued_job_waits_for_the_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queued_job_waits_for_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Worker, "start", lambda _: None)
     monkeypatch.setattr(Worker, "stop", lambda _: None)
     with serving(tmp_path) as service:

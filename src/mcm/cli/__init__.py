@@ -15,7 +15,7 @@ COMMANDS = {
     "distill": "Distil a teacher into a student of few steps, as a recipe says.",
     "generate": "Generate video from text with a student or a teacher.",
     "edit": "Change a video to what a prompt says, in few steps.",
-    "serve": "Serve models over HTTP, in the shape of OpenAI's videos API, with a web page.",
+    "serve": "Serve models over HTTP and on a web page.",
     "export": "Write a student in the layout of another tool.",
     "evaluate": "Compare models at few steps on one protocol.",
     "data": "Prepare training data: cache latents, build the embedded world.",

@@ -47,7 +47,7 @@ def serve(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
-    """Serve models over HTTP, in the shape of OpenAI's videos API, with a web page."""
+    """Serve models over HTTP and on a web page."""
     from mcm.sampling.catalog import embedded_models, find_model
     from mcm.serving.config import ServeConfig
     from mcm.serving.serve import serve as run

@@ -109,7 +109,9 @@ def _write_format(folder: Path, format: str) -> None:
     else:
         work = folder / f".{format}"
         shutil.rmtree(work, ignore_errors=True)
-        save_video(frames, work / f"clip{FORMATS[format]}", fps=fps, metadata=metadata, format=format)
+        save_video(
+            frames, work / f"clip{FORMATS[format]}", fps=fps, metadata=metadata, format=format
+        )
         _zip(work, target)
         shutil.rmtree(work)
 
@@ -121,7 +123,6 @@ def _zip(folder: Path, target: Path) -> None:
         for path in sorted(folder.rglob("*.*")):
             archive.write(path, path.relative_to(folder))
     partial.replace(target)
-
 
 
 def _read_facts(folder: Path) -> Facts:

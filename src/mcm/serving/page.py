@@ -20,7 +20,6 @@ from mcm.serving.models import ServedModel
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, Job, QueueFullError
 
-
 PATH = "/ui"
 STUDENT_STEPS, TEACHER_STEPS = (1, 2, 4, 8), (10, 25, 50)
 EXAMPLES = (
@@ -108,9 +107,7 @@ class Page:
                 concurrency_limit=_VISITORS,
             )
             stop.click(self.cancel, running, None, api_visibility="private")
-            model.change(
-                self.choose, model, [steps, size, beside], api_visibility="private"
-            )
+            model.change(self.choose, model, [steps, size, beside], api_visibility="private")
             page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")
         return page
 
@@ -214,7 +211,9 @@ def _beside(one: ServedModel) -> dict[str, Any]:
 def _sizes(one: ServedModel) -> dict[str, Any]:
     """Return the model's own size, a wider one and a taller one."""
     spec = one.model.backbone.spec
-    longer = [side * 3 // 2 // spec.size_step * spec.size_step for side in (spec.width, spec.height)]
+    longer = [
+        side * 3 // 2 // spec.size_step * spec.size_step for side in (spec.width, spec.height)
+    ]
     own = f"{spec.width}x{spec.height}"
     choices = [own, f"{longer[0]}x{spec.height}", f"{spec.width}x{longer[1]}"]
     return {"choices": choices, "value": own}

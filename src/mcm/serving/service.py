@@ -43,9 +43,7 @@ class Service:
         self.metrics = Metrics(self.store.counts)
         self._clips = ClipFolder(config.folder / "clips")
         self._feed = Feed()
-        self._worker = Worker(
-            config, models, self.store, self._clips, self._feed, self.metrics
-        )
+        self._worker = Worker(config, models, self.store, self._clips, self._feed, self.metrics)
 
     def start(self) -> None:
         """Settle what a killed server left, and begin to work."""

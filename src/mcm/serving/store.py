@@ -207,14 +207,16 @@ class JobStore:
         """Return the number of jobs in every state."""
         query = select(Job.status, func.count()).group_by(Job.status)
         with self._session() as session:
-            found = {status: count for status, count in session.execute(query)}
+            found = {row[0]: row[1] for row in session.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
 
     def _change(
         self, which: ColumnElement[bool], states: Sequence[str], values: dict[str, Any]
     ) -> bool:
         with self._write() as session:
-            changed = session.execute(update(Job).where(which, Job.status.in_(states)).values(**values))
+            changed = session.execute(
+                update(Job).where(which, Job.status.in_(states)).values(**values)
+            )
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     @contextmanager

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -125,7 +125,9 @@ class Worker:
                     self._make([job])
             else:
                 self._fail(jobs, "generation_failed", _reason(error))
-        self.seconds_per_job += 0.2 * ((time.monotonic() - start) / len(jobs) - self.seconds_per_job)
+        self.seconds_per_job += 0.2 * (
+            (time.monotonic() - start) / len(jobs) - self.seconds_per_job
+        )
 
     def _generate(self, jobs: Sequence[Job], start: float) -> tuple[list[Clip], list[str]]:
         """Run the model; return its clips and warnings."""
@@ -207,5 +209,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the server could not write the clip: {error.strerror}"
     return f"internal error of the server: {type(error).__name__}"
-
-
