@@ -188,7 +188,7 @@ def main() -> int:
         "answers 5xx": stormy.faults + steady.faults,
         "seconds under kills": f"{storm_seconds:.0f}",
         "jobs a second, steady": f"{len(steady.states) / steady_seconds:.1f}",
-        "memory before, after, growth": f"{before:.0f} MB, {after:.0f} MB, {after / before - 1:+.1%}",
+        "memory before and after": f"{before:.0f} MB, {after:.0f} MB, {after / before - 1:+.1%}",
     }
     for name, value in rows.items():
         print(f"{name:<34} {value}")

@@ -9,6 +9,8 @@ import httpx
 import pytest
 from tests.serving.live import Held, running
 
+from mcm.serving.keys import read_keys
+
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -68,3 +70,13 @@ def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Pa
         assert "prompt" in problem.inner_text()
         assert faults == []
         page.close()
+
+
+def test_visitors_need_a_key_where_clients_do(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("first\n")
+    keys = read_keys(tmp_path / "keys")
+    with running(tmp_path, keys=keys, page=True) as server:
+        assert httpx.get(f"{server.address}/ui/", timeout=60).status_code == 401
+        good = httpx.get(f"{server.address}/ui/", timeout=60, auth=("anyone", "first"))
+        assert good.status_code == 200
+        assert "Motion Consistency Model" in good.text

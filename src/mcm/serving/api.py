@@ -82,18 +82,23 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     return app
 
 
-def owner_of(request: Request) -> str:
+def check_key(request: Request, keys: Keys) -> str:
     """Return whose request it is.
 
     Raises:
         HTTPException: It has no valid key.
     """
-    owner = request.app.state.keys.owner(request.headers.get("authorization", ""))
+    owner = keys.owner(request.headers.get("authorization", ""))
     if owner is None:
         raise HTTPException(
             401, "a valid API key is needed: Bearer KEY", {"WWW-Authenticate": 'Basic realm="mcm"'}
         )
-    return str(owner)
+    return owner
+
+
+def owner_of(request: Request) -> str:
+    """Return whose request it is; errors as `check_key`."""
+    return check_key(request, request.app.state.keys)
 
 
 def service_of(request: Request) -> Service:

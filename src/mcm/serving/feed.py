@@ -78,7 +78,8 @@ class Feed:
         with self._lock:
             self._watchers.setdefault(id, []).append(watcher)
         try:
-            yield self.latest(id) or await asyncio.to_thread(otherwise)
+            latest = self.latest(id)
+            yield await asyncio.to_thread(otherwise) if latest is None else latest
             while (news := await watcher.queue.get()) is not None:
                 yield news
         finally:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from mcm.errors import UserError
 from mcm.serving import page_html as html
-from mcm.serving.api import owner_of
+from mcm.serving.api import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
 from mcm.serving.models import ServedModel
@@ -40,12 +40,15 @@ def add_page(app: FastAPI, service: Service, keys: Keys) -> None:
     def home() -> RedirectResponse:
         return RedirectResponse(PATH)
 
+    def visitor(request: Request) -> str:
+        return check_key(request, keys)
+
     page = Page(service)
     gr.mount_gradio_app(
         app,
         page.build(),
         PATH,
-        auth_dependency=owner_of if keys.digests else None,
+        auth_dependency=visitor if keys.digests else None,
         footer_links=[],
         max_file_size=1,
         ssr_mode=False,
