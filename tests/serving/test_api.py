@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.address) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         yield client
 
 
@@ -100,7 +100,10 @@ def test_hostile_names_lead_nowhere(http: httpx.Client, name: str, rest: str) ->
 
 def test_only_finished_clips_can_be_downloaded(tmp_path: Path) -> None:
     held = Held()
-    with running(tmp_path, held.models) as server, httpx.Client(base_url=server.address) as http:
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
         id = http.post("/v1/videos", json=OK).json()["id"]
         answer = http.get(f"/v1/videos/{id}/content")
         assert (answer.status_code, "nothing to download" in answer.text) == (400, True)
@@ -121,7 +124,10 @@ def test_file_names_are_made_of_the_prompt_safely(http: httpx.Client) -> None:
 
 def test_events_tell_every_step_and_the_end(tmp_path: Path) -> None:
     held = Held()
-    with running(tmp_path, held.models) as server, httpx.Client(base_url=server.address) as http:
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
         id = http.post("/v1/videos", json=OK | {"steps": 2, "preview": True}).json()["id"]
         wait_until(lambda: http.get(f"/v1/videos/{id}").json()["status"] == "in_progress")
         held.allow(2)
@@ -137,7 +143,10 @@ def test_events_tell_every_step_and_the_end(tmp_path: Path) -> None:
 
 def test_cancelled_jobs_fail_with_that_code(tmp_path: Path) -> None:
     held = Held()
-    with running(tmp_path, held.models) as server, httpx.Client(base_url=server.address) as http:
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
         id = http.post("/v1/videos", json=OK).json()["id"]
         video = http.post(f"/v1/videos/{id}/cancel").json()
         assert (video["status"], video["error"]["code"]) == ("failed", "cancelled")
@@ -149,7 +158,7 @@ def test_a_full_queue_is_429_with_retry_after(tmp_path: Path) -> None:
     held = Held()
     with (
         running(tmp_path, held.models, queue_limit=1) as server,
-        httpx.Client(base_url=server.address) as http,
+        httpx.Client(base_url=server.address, timeout=60) as http,
     ):
         assert http.post("/v1/videos", json=OK).status_code == 200
         answer = http.post("/v1/videos", json=OK)
@@ -170,7 +179,10 @@ def test_the_same_idempotency_key_is_the_same_job(http: httpx.Client) -> None:
 def test_keys_are_asked_for_and_part_the_jobs(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("first\nsecond\n")
     keys = read_keys(tmp_path / "keys")
-    with running(tmp_path, keys=keys) as server, httpx.Client(base_url=server.address) as http:
+    with (
+        running(tmp_path, keys=keys) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
         for path in ("/v1/videos", "/v1/models", "/metrics"):
             answer = http.get(path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
@@ -227,7 +239,7 @@ def test_the_document_names_our_fields_and_no_422(http: httpx.Client) -> None:
 def test_stopping_ends_event_streams(tmp_path: Path) -> None:
     held = Held()
     with running(tmp_path, held.models) as server:
-        http = httpx.Client(base_url=server.address)
+        http = httpx.Client(base_url=server.address, timeout=60)
         id = http.post("/v1/videos", json=OK).json()["id"]
         with http.stream("GET", f"/v1/videos/{id}/events") as answer:
             server.should_exit = True

@@ -33,11 +33,11 @@ def process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], 
                 break
         else:
             raise AssertionError("".join(lines))
-        with httpx.Client(base_url=line.split()[-1]) as http:
-            yield server, http
-        if server.poll() is None:
-            server.terminate()
-        server.stdout.read()
+        try:
+            with httpx.Client(base_url=line.split()[-1], timeout=60) as http:
+                yield server, http
+        finally:
+            server.kill()
 
 
 def test_accepted_jobs_survive_sigkill_and_are_done_once(tmp_path: Path) -> None:
