@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -121,6 +122,6 @@ def _print_table(entries: Sequence[Entry]) -> None:
             f"{entry.seconds:.2f}",
             f"{entries[0].seconds / entry.seconds:.1f}x",
             f"{entry.moved:.0f} px",
-            f"{entry.sharpness:.2f}",
+            "no object" if math.isnan(entry.sharpness) else f"{entry.sharpness:.2f}",
         )
     Console().print(table)

@@ -80,7 +80,7 @@ def make_model(kind: str = "student", schedule: Schedule = ZERO_SNR) -> VideoMod
     flow = isinstance(schedule, FlowSchedule)
     backbone: Any = FakeBackbone(schedule, "velocity" if flow else "v")
     if kind == "student":
-        defaults = Defaults("consistency", 4, 1.0, original_steps=20, max_frames=8)
+        defaults = Defaults("consistency", 4, 1.0, original_steps=20)
     else:
-        defaults = Defaults("ddim", 10, backbone.spec.guidance, max_frames=8)
+        defaults = Defaults("ddim", 10, backbone.spec.guidance)
     return VideoModel(f"fake-{kind}", backbone, defaults, torch.device("cpu"))

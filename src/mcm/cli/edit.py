@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mcm.cli.options import Device
+from mcm.cli.options import Device, Frames
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -29,6 +29,7 @@ def edit(
         Path | None, typer.Option(help="Image, white where the video may change.")
     ] = None,
     start: Annotated[float, typer.Option(help="Second of the video to begin with.")] = 0.0,
+    frames: Frames = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -46,6 +47,7 @@ def edit(
         seed=seed,
         mask=mask,
         start=start,
+        frames=frames,
         overwrite=overwrite,
         device=device,
         dtype=dtype,

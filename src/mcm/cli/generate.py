@@ -51,6 +51,7 @@ Stochasticity = Annotated[
         help="Share of fresh noise between a student's steps, 0 to 1.  [default: the model's own]"
     ),
 ]
+Loop = Annotated[bool, typer.Option("--loop", help="Make the last frame lead on to the first.")]
 BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -72,6 +73,7 @@ def generate(
     size: Size = None,
     negative_prompt: NegativePrompt = "",
     stochasticity: Stochasticity = None,
+    loop: Loop = False,
     batch_size: BatchSize = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -96,6 +98,7 @@ def generate(
         size=size,
         negative_prompt=negative_prompt,
         stochasticity=stochasticity,
+        loop=loop,
         batch_size=batch_size,
         device=device,
         dtype=dtype,

@@ -124,10 +124,13 @@ def motion(
     output: Folder,
     steps: Steps = 6000,
     lr: Rate = 4e-4,
-    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 16,
+    frames: Annotated[
+        int, typer.Option(help="Frames of each clip that are seen, spread over it.", min=1)
+    ] = 8,
     image_factor: Annotated[
         float, typer.Option(help="Factor of the image layers' rate; 0 keeps them.", min=0.0)
-    ] = 0.25,
+    ] = 0.5,
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
     ] = 3.0,
@@ -136,13 +139,23 @@ def motion(
 ) -> None:
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
-    from mcm.teacher.denoiser import train_motion
     from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.motion import train_motion
 
     config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
     clips = load_corpus(corpus)
     train_motion(
-        clips, text, unet, output, config, batch_size, image_factor, shift, compiled, minutes
+        clips,
+        text,
+        unet,
+        output,
+        config,
+        batch_size=batch_size,
+        frames=frames,
+        image_factor=image_factor,
+        shift=shift,
+        compiled=compiled,
+        minutes=minutes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,17 @@ class Noise:
     def draw(self, shape: Sequence[int]) -> Tensor:
         """Return float32 noise on the CPU, (b, *shape), the next of every generator."""
         return torch.stack([torch.randn(tuple(shape), generator=g) for g in self.generators])
+
+
+class Denoise(Protocol):
+    """What a sampler asks: a prediction for noisy latents, (b, c, t, h, w), at one timestep."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Schedule of the network."""
+
+    def __call__(self, x_bcthw: Tensor, t: Tensor, want: Prediction) -> Tensor:
+        """Return ``want`` in float32; ``t`` has shape ()."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from mcm.data.image import read_image
 from mcm.data.video import read_video
 from mcm.errors import UserError
 from mcm.media.save import check_free, find_format
+from mcm.sampling.options import check_frames
 from mcm.sampling.pipeline import VideoModel, load
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -33,6 +34,7 @@ class EditRequest:
         seed: Seed of the noise.
         mask: Image, white where the video may change.
         start: Second of the video to begin with.
+        frames: Frames to edit; the model's own number by default.
         overwrite: Replace an existing file.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
@@ -47,6 +49,7 @@ class EditRequest:
     seed: int = 0
     mask: Path | None = None
     start: float = 0.0
+    frames: int | None = None
     overwrite: bool = False
     device: str = "auto"
     dtype: str = "auto"
@@ -63,7 +66,7 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
         raise UserError(f"{request.source}: no such video or image")
     model = load(request.model, request.device, request.dtype)
     clip = model.edit(
-        read_source(request.source, model, request.start),
+        read_source(request.source, model, request.start, request.frames),
         request.prompt,
         strength=request.strength,
         mask_hw=None if request.mask is None else read_mask(request.mask, model),
@@ -76,13 +79,16 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
     return path
 
 
-def read_source(path: Path, model: VideoModel, start: float = 0.0) -> NDArray[np.uint8]:
+def read_source(
+    path: Path, model: VideoModel, start: float = 0.0, frames: int | None = None
+) -> NDArray[np.uint8]:
     """Return the frames to edit in the model's size and rate; an image is a clip that stands."""
     spec = model.backbone.spec
+    count = spec.frames if frames is None else check_frames(frames, spec.frame_step)
     size = (spec.height, spec.width)
     if path.suffix.lower() in _IMAGES:
-        return np.stack([read_image(path, size=size)] * spec.frames)
-    return read_video(path, frames=spec.frames, fps=spec.fps, start=start, size=size)
+        return np.stack([read_image(path, size=size)] * count)
+    return read_video(path, frames=count, fps=spec.fps, start=start, size=size)
 
 
 def read_mask(path: Path, model: VideoModel) -> NDArray[np.bool_]:

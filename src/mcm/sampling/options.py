@@ -27,7 +27,6 @@ class Defaults:
         guidance: Guidance scale, 1 for none.
         original_steps: Solver grid points that a student was trained on.
         timestep_scaling: k of a student's c_skip and c_out.
-        max_frames: Longest clip that its network can make, or ``None``.
         stochasticity: γ of the consistency sampler.
     """
 
@@ -36,7 +35,6 @@ class Defaults:
     guidance: float
     original_steps: int = 50
     timestep_scaling: float = 4.0
-    max_frames: int | None = None
     stochasticity: float = 1.0
 
 
@@ -52,6 +50,7 @@ class Settings:
     width: int
     negative_prompt: str
     stochasticity: float
+    loop: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-ready values."""
@@ -69,6 +68,7 @@ def resolve(
     size: tuple[int, int] | None = None,
     negative_prompt: str = "",
     stochasticity: float | None = None,
+    loop: bool = False,
 ) -> Settings:
     """Fill in the model's own values and check the user's.
 
@@ -83,6 +83,7 @@ def resolve(
         negative_prompt: What guidance steers away from.
         stochasticity: γ of the consistency sampler, 0 (none of the noise between steps is fresh)
             to 1 (all of it).
+        loop: Whether the last frame leads on to the first.
 
     Raises:
         UserError: A value is out of its range; the message names the nearest valid ones.
@@ -93,15 +94,14 @@ def resolve(
         sampler=defaults.sampler if sampler is None else sampler,
         steps=check_steps(defaults.steps if steps is None else steps),
         guidance=_check_guidance(defaults.guidance if guidance is None else guidance),
-        frames=check_frames(
-            spec.frames if frames is None else frames, spec.frame_step, defaults.max_frames
-        ),
+        frames=check_frames(spec.frames if frames is None else frames, spec.frame_step),
         height=height,
         width=width,
         negative_prompt=negative_prompt,
         stochasticity=_check_stochasticity(
             defaults.stochasticity if stochasticity is None else stochasticity
         ),
+        loop=_check_loop(loop, spec.temporal_factor),
     )
 
 
@@ -143,15 +143,14 @@ def check_size(height: int, width: int, factor: int) -> None:
         )
 
 
-def check_frames(frames: int, step: int, most: int | None) -> int:
+def check_frames(frames: int, step: int) -> int:
     """Return a number of frames, which is one more than a multiple of ``step``.
 
     Raises:
         UserError: The model cannot make a clip of that length.
     """
-    if frames < 1 or (most is not None and frames > most):
-        limit = "at least 1" if most is None else f"1 to {most}, what the motion modules can hold"
-        raise UserError(f"frames: got {frames}, expected {limit}")
+    if frames < 1:
+        raise UserError(f"frames: got {frames}, expected at least 1")
     extra = (frames - 1) % step
     if extra:
         low, high = frames - extra, frames - extra + step
@@ -166,6 +165,16 @@ def _check_guidance(guidance: float) -> float:
     if not 1 <= guidance < float("inf"):
         raise UserError(f"guidance: got {guidance}, expected 1 (none) or more, such as 7.5")
     return float(guidance)
+
+
+def _check_loop(loop: bool, temporal_factor: int) -> bool:
+    if loop and temporal_factor > 1:
+        raise UserError(
+            "loop: this model's autoencoder decodes each frame from those before it, so that its "
+            "last frame cannot lead on to the first; use a model of single frames (AnimateDiff, "
+            "ModelScope)"
+        )
+    return loop
 
 
 def _check_stochasticity(stochasticity: float) -> float:

@@ -25,9 +25,10 @@ from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
 from mcm.sampling.catalog import Student, find_model
 from mcm.sampling.clip import Clip
-from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.denoiser import Denoise, Denoiser, Noise
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
 from mcm.sampling.samplers import OnStep, Plan, find_sampler
+from mcm.sampling.windows import WindowedDenoiser
 
 TEACHER_STEPS = 50
 
@@ -62,6 +63,7 @@ class VideoModel:
         size: tuple[int, int] | None = None,
         negative_prompt: str = "",
         stochasticity: float | None = None,
+        loop: bool = False,
         on_step: OnStep | None = None,
     ) -> Clip:
         """Generate one clip; what is not given is the model's own.
@@ -72,9 +74,11 @@ class VideoModel:
             seed: The same seed, settings and model give the same clip.
             guidance: Guidance scale in diffusers' convention; 1 is none.
             sampler: `consistency`, `ddim`, `dpmpp_2m`, `unipc` or `euler`.
-            frames: Frames of the clip.
+            frames: Frames of the clip; more than the model was trained on are made in overlapping
+                windows.
             size: (height, width) in pixels.
             negative_prompt: What guidance steers away from.
+            loop: Make the last frame lead on to the first.
             stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
             on_step: As in :meth:`generate_batch`.
 
@@ -92,6 +96,7 @@ class VideoModel:
             "size": size,
             "negative_prompt": negative_prompt,
             "stochasticity": stochasticity,
+            "loop": loop,
         }
         return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
 
@@ -114,7 +119,7 @@ class VideoModel:
                 steps, and the clean latents as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
                 none), ``sampler``, ``frames``, ``size`` (height, width), ``negative_prompt``,
-                ``stochasticity``.
+                ``stochasticity``, ``loop``.
 
         Raises:
             UserError: A prompt is empty or a value is out of its range.
@@ -171,8 +176,15 @@ class VideoModel:
 
         return edit(self, frames_thwc, prompt, strength, mask_hw, seed, on_step, options)
 
-    def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
-        """Bind the model to prompts, with guidance if the settings ask for it."""
+    def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoise:
+        """Bind the model to prompts, with guidance and windows if the settings ask for them."""
+        denoise = self._guided(prompts, settings)
+        spec = self.backbone.spec
+        if settings.frames <= spec.frames and not settings.loop:
+            return denoise
+        return WindowedDenoiser(denoise, spec.latent_shape()[1], settings.loop)
+
+    def _guided(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
         if settings.guidance == 1:
             return Denoiser(self.backbone, self.backbone.encode_prompt(prompts))
         states: Condition = self.backbone.encode_prompt([settings.negative_prompt, *prompts])
@@ -258,18 +270,15 @@ def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
 
 
 def _defaults(student: Student | None, backbone: Backbone) -> Defaults:
-    config = getattr(backbone.network, "config", {})
-    most = config.get("motion_max_seq_length")
     if student is None:
         solver = "euler" if isinstance(backbone.schedule, FlowSchedule) else "ddim"
-        return Defaults(solver, TEACHER_STEPS, backbone.spec.guidance, max_frames=most)
+        return Defaults(solver, TEACHER_STEPS, backbone.spec.guidance)
     return Defaults(
         sampler="consistency",
         steps=student.card.steps,
         guidance=1.0,
         original_steps=student.card.original_steps,
         timestep_scaling=student.card.timestep_scaling,
-        max_frames=most,
         stochasticity=student.card.stochasticity,
     )
 

@@ -38,6 +38,7 @@ class GenerateRequest:
         size: ``WIDTHxHEIGHT`` in pixels.
         negative_prompt: What guidance steers away from.
         stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
+        loop: Make the last frame lead on to the first.
         batch_size: Clips generated together.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
@@ -57,6 +58,7 @@ class GenerateRequest:
     size: str | None = None
     negative_prompt: str = ""
     stochasticity: float | None = None
+    loop: bool = False
     batch_size: int = 1
     device: str = "auto"
     dtype: str = "auto"
@@ -71,6 +73,7 @@ class GenerateRequest:
             "size": None if self.size is None else parse_size(self.size),
             "negative_prompt": self.negative_prompt,
             "stochasticity": self.stochasticity,
+            "loop": self.loop,
         }
 
 

@@ -30,7 +30,7 @@ from mcm.diffusion import (
     few_step_timesteps,
 )
 from mcm.errors import UserError, nearest
-from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.denoiser import Denoise, Noise
 
 OnStep = Callable[[int, int, Tensor], None]
 """Called after each network step with its number from 1, the number of steps, and x̂0."""
@@ -65,17 +65,17 @@ class Plan:
             self.on_step(step + 1, self.steps, x0_bcthw)
 
 
-Sampler = Callable[[Denoiser, Noise, Plan], Tensor]
+Sampler = Callable[[Denoise, Noise, Plan], Tensor]
 
 
-def consistency(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+def consistency(denoise: Denoise, noise: Noise, plan: Plan) -> Tensor:
     """x̂0 = f(x, t_k), then back to t_{k+1} with γ of the noise fresh; the last x̂0 is the result."""
     timesteps_n = few_step_timesteps(plan.steps, plan.original_steps, denoise.schedule)
     return consistency_from(denoise, noise, plan, noise.draw(plan.shape), timesteps_n)
 
 
 def consistency_from(
-    denoise: Denoiser,
+    denoise: Denoise,
     noise: Noise,
     plan: Plan,
     x_bcthw: Tensor,
@@ -133,7 +133,7 @@ def renoise(
     return ratio * start.mix(x0, epsilon) + added * fresh
 
 
-def ddim(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+def ddim(denoise: Denoise, noise: Noise, plan: Plan) -> Tensor:
     """x_s = α_s·x̂0 + σ_s·ε̂ (η = 0) from the noisiest timestep to clean data."""
     x_bcthw = noise.draw(plan.shape).to(plan.device)
     timesteps_n, levels = trajectory(denoise.schedule, plan)
@@ -145,7 +145,7 @@ def ddim(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
     return x_bcthw
 
 
-def dpmpp_2m(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+def dpmpp_2m(denoise: Denoise, noise: Noise, plan: Plan) -> Tensor:
     """DPM-Solver++(2M) from the noisiest timestep to clean data; its last step is first order."""
     x_bcthw = noise.draw(plan.shape).to(plan.device)
     timesteps_n, levels = trajectory(denoise.schedule, plan)
@@ -158,7 +158,7 @@ def dpmpp_2m(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
     return x_bcthw
 
 
-def euler(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+def euler(denoise: Denoise, noise: Noise, plan: Plan) -> Tensor:
     """x_s = x_t + (σ_s − σ_t)·v̂, for flow models.
 
     Raises:
@@ -178,7 +178,7 @@ def euler(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
     return x_bcthw
 
 
-def unipc(denoise: Denoiser, noise: Noise, plan: Plan) -> Tensor:
+def unipc(denoise: Denoise, noise: Noise, plan: Plan) -> Tensor:
     """UniPC (Zhao et al., 2023, arXiv 2302.04867) of order 2, as diffusers computes it.
 
     Raises:

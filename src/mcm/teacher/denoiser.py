@@ -6,7 +6,6 @@ v-prediction on a schedule with zero terminal SNR (Lin et al., 2023, arXiv 2305.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,58 +176,3 @@ def train_image_unet(
 
     train(unet, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
     unet.save_pretrained(folder / "unet")
-
-
-def train_motion(
-    corpus: ClipCorpus,
-    text: Path,
-    start: Path,
-    folder: Path,
-    config: LoopConfig,
-    batch_size: int = 8,
-    image_factor: float = 0.25,
-    shift: float = 3.0,
-    compiled: bool = False,
-    minutes: float | None = None,
-) -> None:
-    """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
-
-    Args:
-        corpus: The clips.
-        text: Folder of tokenizer and text encoder.
-        start: Folder of an image UNet, or of a video network to go on with.
-        folder: Holds the run; resumed if there.
-        config: The schedule.
-        batch_size: Clips in a batch.
-        image_factor: Factor of the image layers' learning rate, which have learnt before; 0
-            keeps them as they are. They read the words of motion, so they should go on learning.
-        shift: Draws more timesteps at high noise, where motion is decided.
-        compiled: Compile the network first; needs a C++ compiler.
-        minutes: Stop after this time even if steps remain.
-    """
-    torch.manual_seed(config.seed)
-    unet = load_video_unet(start)
-    use_folded_attention(unet.to(memory_format=torch.channels_last))
-    if image_factor == 0:
-        unet.freeze_unet2d_params()
-    if compiled:
-        unet.compile()
-    states = TextStates(corpus.captions, text)
-    schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        index_b = corpus.draw(config.seed, step, batch_size)
-        tokens = states.draw(index_b, generator_of(config.seed, 1, step))
-        loss = velocity_loss(
-            unet, schedule, corpus.clips(index_b), tokens, (config.seed, 2, step), shift
-        )
-        return {"velocity": loss}
-
-    def batches(start: int) -> Iterator[int]:
-        return iter(range(start, config.steps + 1))
-
-    def factor_of(name: str) -> float:
-        return 1.0 if "motion_modules." in name else image_factor
-
-    train(unet, losses, batches, config, folder, minutes, factor_of)
-    unet.save_pretrained(folder / "motion_unet")
