@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@echo "installing into .venv (once; this takes some minutes)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(PIP) $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$$(grep '^torch==' requirements.lock)"
-	@$(PIP) -c requirements.lock -e '.[dev]'
+	@$(PIP) -c requirements.lock -e '.[dev,serve,ui]'
 	@touch $@
 
 .venv/.docs: $(STAMP)

@@ -54,7 +54,13 @@ def test_ci_runs_make_test_and_nothing_else() -> None:
 def test_lock_pins_every_dependency_within_its_range() -> None:
     pins = {canonical(name): version for name, version in PINS.items()}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["fluent"]]:
+    for text in [
+        *PROJECT["dependencies"],
+        *extras["dev"],
+        *extras["fluent"],
+        *extras["serve"],
+        *extras["ui"],
+    ]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins[canonical(requirement.name)]), text
 

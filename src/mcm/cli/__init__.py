@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": "Generate video from text with a student or a teacher.",
     "edit": "Change a video to what a prompt says, in few steps.",
     "verify": "Tell whether files are generated: manifest, watermark, detectors.",
+    "serve": "Serve models over HTTP and on a web page.",
     "export": "Write a student in the layout of another tool.",
     "evaluate": "Compare models at few steps on one protocol.",
     "data": "Prepare training data: cache latents, build the embedded world.",

@@ -10,7 +10,16 @@ from mcm.errors import UserError
 USER_ERROR = 2
 FAILED = 1
 
-EXTRAS = {"resvg_py": "fluent", "wandb": "wandb"}
+EXTRAS = {
+    "fastapi": "serve",
+    "filelock": "serve",
+    "gradio": "ui",
+    "prometheus_client": "serve",
+    "resvg_py": "fluent",
+    "sqlalchemy": "serve",
+    "uvicorn": "serve",
+    "wandb": "wandb",
+}
 """Optional module to the extra of the distribution that installs it."""
 
 MEMORY_ADVICE = {

@@ -39,6 +39,11 @@ def write_gif(path: Path, frames: Frames, fps: float, comment: str) -> None:
 
 def write_webp(path: Path, frames: Frames, fps: float, comment: str) -> None:
     """Write an endless animated webp."""
+    path.write_bytes(webp_bytes(frames, fps, comment))
+
+
+def webp_bytes(frames: Frames, fps: float, comment: str = "") -> bytes:
+    """Return an endless animated webp."""
     images = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
@@ -52,7 +57,7 @@ def write_webp(path: Path, frames: Frames, fps: float, comment: str) -> None:
         method=4,
         exif=exif(comment),
     )
-    path.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_frames(folder: Path, frames: Frames, fps: float, comment: str) -> None:

@@ -1,0 +1,319 @@
+"""The HTTP API, in the shape of OpenAI's videos API."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from mcm import __version__
+from mcm.media import FORMATS
+from mcm.sampling.requests import slug
+from mcm.serving.clips import TYPES
+from mcm.serving.errors import ErrorBody, add_handlers
+from mcm.serving.feed import News
+from mcm.serving.gate import Gate
+from mcm.serving.intake import Format, VideoRequest
+from mcm.serving.keys import Keys
+from mcm.serving.models import ServedModel
+from mcm.serving.schemas import (
+    Deleted,
+    Event,
+    Health,
+    Model,
+    ModelList,
+    Video,
+    VideoList,
+    video_of,
+)
+from mcm.serving.service import Service
+from mcm.serving.store import COMPLETED, OPEN, Job, QueueFullError
+
+MOST_BODY = 2**18
+POLL_MS = 250
+_FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 415)
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": VideoRequest.model_json_schema()}
+            for kind in ("application/json", "multipart/form-data")
+        },
+    }
+}
+
+
+def build_app(service: Service, keys: Keys) -> FastAPI:
+    """Return the HTTP app of a service; it starts and stops the service with itself."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await run_in_threadpool(service.stop)
+
+    app = FastAPI(
+        title="mcm",
+        version=__version__,
+        description="Few-step video generation; videos as in OpenAI's API, with `steps`, `seed`, "
+        "`guidance`, `negative_prompt`, `format` and `preview` beside its own fields.",
+        lifespan=lifespan,
+        max_body_size=MOST_BODY,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.service, app.state.keys, app.state.began = service, keys, int(time.time())
+    app.add_middleware(Gate, config=service.config, metrics=service.metrics)
+    add_handlers(app)
+    asking = [Depends(HTTPBearer(auto_error=False))] if keys.digests else []
+    app.include_router(router, dependencies=[*asking, Depends(owner_of)])
+    app.include_router(open_router)
+    _correct(app.openapi())
+    return app
+
+
+def check_key(request: Request, keys: Keys) -> str:
+    """Return whose request it is.
+
+    Raises:
+        HTTPException: It has no valid key.
+    """
+    owner = keys.owner(request.headers.get("authorization", ""))
+    if owner is None:
+        raise HTTPException(
+            401, "a valid API key is needed: Bearer KEY", {"WWW-Authenticate": 'Basic realm="mcm"'}
+        )
+    return owner
+
+
+def owner_of(request: Request) -> str:
+    """Return whose request it is; errors as `check_key`."""
+    return check_key(request, request.app.state.keys)
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind the app."""
+    service: Service = request.app.state.service
+    return service
+
+
+Owner = Annotated[str, Depends(owner_of)]
+Serving = Annotated[Service, Depends(service_of)]
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="Name of the job.")]
+
+
+def find_job(video_id: Id, owner: Owner, service: Serving) -> Job:
+    """Return the job of a path.
+
+    Raises:
+        HTTPException: The owner has none of that name.
+    """
+    job = service.store.get(video_id, owner)
+    if job is None:
+        raise HTTPException(404, f"no video {video_id}")
+    return job
+
+
+Found = Annotated[Job, Depends(find_job)]
+
+open_router = APIRouter()
+router = APIRouter(responses=_FAULTS)
+
+
+@open_router.get("/health")
+def health(service: Serving, response: Response) -> Health:
+    """Tell whether jobs are worked on, and how many are in every state."""
+    response.status_code = 200 if service.is_alive else 503
+    return Health(status="ok" if service.is_alive else "failing", jobs=service.store.counts())
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(service: Serving) -> Response:
+    """Return counts and times for Prometheus."""
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/v1/models")
+def list_models(request: Request, service: Serving) -> ModelList:
+    """List the served models; the first is the default."""
+    return ModelList(data=[_model(one, request) for one in service.models])
+
+
+@router.get("/v1/models/{model}")
+def retrieve_model(model: str, request: Request, service: Serving) -> Model:
+    """Describe a model."""
+    for one in service.models:
+        if one.name == model:
+            return _model(one, request)
+    raise HTTPException(404, "no such model")
+
+
+@router.post(
+    "/v1/videos",
+    openapi_extra=_BODY,
+    responses={429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."}},
+)
+async def create(
+    request: Request,
+    owner: Owner,
+    service: Serving,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=200, description="The same key, the same job.")
+    ] = None,
+) -> Video:
+    """Accept a clip to be made; it survives a crash of the server from here on."""
+    asked = await _read(request)
+    try:
+        job = await run_in_threadpool(service.submit, asked, owner, idempotency_key)
+    except QueueFullError:
+        limit = service.config.queue_limit
+        raise HTTPException(
+            429, f"{limit} jobs are waiting", {"Retry-After": str(service.retry_after)}
+        ) from None
+    return _video(job, service)
+
+
+@router.get("/v1/videos")
+def list_videos(
+    owner: Owner,
+    service: Serving,
+    after: Annotated[
+        str | None, Query(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="The last video seen.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> VideoList:
+    """List videos, the newest first unless asked otherwise."""
+    start = None if after is None else find_job(after, owner, service)
+    jobs = service.store.page(owner, start, limit + 1, order == "desc")
+    data = [_video(job, service) for job in jobs[:limit]]
+    ids = [video.id for video in data] or [None]
+    return VideoList(data=data, first_id=ids[0], last_id=ids[-1], has_more=len(jobs) > limit)
+
+
+@router.get("/v1/videos/{video_id}")
+def retrieve(job: Found, service: Serving, response: Response) -> Video:
+    """Describe a video and how far it is."""
+    response.headers["openai-poll-after-ms"] = str(POLL_MS)
+    return _video(job, service)
+
+
+@router.delete("/v1/videos/{video_id}")
+def delete(job: Found, service: Serving) -> Deleted:
+    """Delete a video; if it is not finished, it is cancelled."""
+    service.delete(job)
+    return Deleted(id=job.id)
+
+
+@router.post("/v1/videos/{video_id}/cancel")
+def cancel(job: Found, owner: Owner, service: Serving) -> Video:
+    """Cancel a video that is not finished; it becomes `failed` with the code `cancelled`."""
+    service.cancel(job)
+    return _video(find_job(job.id, owner, service), service)
+
+
+@router.get(
+    "/v1/videos/{video_id}/content",
+    response_class=FileResponse,
+    responses={200: {"content": {kind: {} for kind in dict.fromkeys(TYPES.values())}}},
+)
+def content(
+    job: Found,
+    service: Serving,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    format: Annotated[
+        Format | None, Query(description="By default the one that the video was made with.")
+    ] = None,
+) -> FileResponse:
+    """Download a finished video in any format, an image of it, or its sprite sheet (zip)."""
+    if job.status != COMPLETED:
+        raise HTTPException(400, f"the video is {job.status}, there is nothing to download")
+    order = job.read_order()
+    wanted = {"video": format or order.format, "spritesheet": "sheet"}.get(variant, variant)
+    try:
+        path = service.file(job, wanted)
+    except FileNotFoundError:
+        raise HTTPException(404, f"no video {job.id}") from None
+    ending = path.suffix if wanted in FORMATS else ".png"
+    return FileResponse(
+        path, media_type=TYPES[wanted], filename=f"{slug(order.prompt)}-{order.seed}{ending}"
+    )
+
+
+@router.get(
+    "/v1/videos/{video_id}/events",
+    response_class=EventSourceResponse,
+)
+async def events(job: Found, owner: Owner, service: Serving) -> AsyncIterator[ServerSentEvent]:
+    """Follow a video: `video.progress` after every step, then `video.completed` or `.failed`."""
+    async for news in service.watch(job):
+        if news.status in OPEN:
+            yield ServerSentEvent(event="video.progress", data=_event(job, news))
+        else:
+            last = await run_in_threadpool(service.store.get, job.id, owner)
+            data = None if last is None else _video(last, service)
+            yield ServerSentEvent(event=f"video.{news.status}", data=data)
+
+
+async def _read(request: Request) -> VideoRequest:
+    """Read a body as JSON, strictly, or as a form, whose values are all text."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return VideoRequest.model_validate_json(await request.body(), strict=True)
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        async with request.form(max_files=1, max_fields=50, max_part_size=MOST_BODY) as form:
+            if "input_reference" in form:
+                raise HTTPException(400, "input_reference: clips are made from text only here")
+            return VideoRequest.model_validate(dict(form))
+    raise HTTPException(415, "content-type: expected application/json or multipart/form-data")
+
+
+def _video(job: Job, service: Service) -> Video:
+    return video_of(job, service.news(job), 3600 * service.config.keep_hours)
+
+
+def _event(job: Job, news: News) -> Event:
+    shown = news.preview and base64.b64encode(news.preview).decode()
+    return Event(
+        id=job.id,
+        status=news.status,
+        progress=news.percent,
+        step=news.step,
+        steps=news.steps,
+        preview=shown and f"data:image/webp;base64,{shown}",
+    )
+
+
+def _model(one: ServedModel, request: Request) -> Model:
+    spec = one.model.backbone.spec
+    return Model(
+        id=one.name,
+        created=request.app.state.began,
+        role="student" if one.is_student else "teacher",
+        teacher=one.teacher,
+        steps=one.model.defaults.steps,
+        size=f"{spec.width}x{spec.height}",
+        frames=spec.frames,
+        fps=spec.fps,
+    )
+
+
+def _correct(described: dict[str, Any]) -> None:
+    """Say in the OpenAPI document that bad input gives 400, not 422, and every error is JSON."""
+    for path in described["paths"].values():
+        for operation in path.values():
+            answers = operation["responses"]
+            answers.pop("422", None)
+            for status in answers.keys() - {"200"}:
+                schema = next(iter(answers[status]["content"].values()))
+                answers[status]["content"] = {"application/json": schema}

@@ -1,0 +1,130 @@
+"""Clips of finished jobs, each in a folder of its own that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcm.media import FORMATS, save_image, save_video
+from mcm.sampling.clip import Clip
+
+Facts = dict[str, Any]
+
+_FRAMES, _FACTS = "frames.npz", "facts.json"
+
+TYPES = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "frames": "application/zip",
+    "sheet": "application/zip",
+    "thumbnail": "image/png",
+}
+"""Everything that can be had of a clip, and its media type."""
+
+
+class ClipFolder:
+    """Folders of clips below one root, named as their jobs."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._root = root
+        self._writing = threading.Lock()
+
+    def write(self, id: str, clip: Clip, format: str, warnings: Sequence[str] = ()) -> Facts:
+        """Write a finished clip: every clip that leaves the server passes here, and only here.
+
+        Args:
+            id: Of the job.
+            clip: What was made.
+            format: The format to write at once.
+            warnings: What its maker should know.
+
+        Returns:
+            What is told of it: `settings`, `timings` in seconds, `warnings`.
+        """
+        facts = {
+            "settings": clip.metadata(),
+            "timings": clip.timings,
+            "warnings": list(warnings),
+        }
+        partial = self._root / f".{id}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        np.savez_compressed(partial / _FRAMES, frames=clip.frames, fps=clip.fps)
+        (partial / _FACTS).write_text(json.dumps(facts))
+        _write_format(partial, format)
+        partial.rename(self._root / id)
+        return facts
+
+    def facts(self, id: str) -> Facts | None:
+        """Return what `write` returned of a clip; `None` if it is not there."""
+        file = self._root / id / _FACTS
+        return _read_facts(file.parent) if file.is_file() else None
+
+    def file(self, id: str, format: str) -> Path:
+        """Return a clip's file in a format, one of `TYPES`; it is made when first asked for."""
+        path = self._root / id / _file_name(format)
+        with self._writing:
+            if not path.is_file():
+                _write_format(path.parent, format)
+        return path
+
+    def remove(self, id: str) -> None:
+        """Delete a clip."""
+        shutil.rmtree(self._root / id, ignore_errors=True)
+
+    def tidy(self, ids: list[str]) -> None:
+        """Delete everything but the clips of some jobs, as what a killed server left."""
+        for path in self._root.iterdir():
+            if path.name not in ids:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _file_name(format: str) -> str:
+    assert format in TYPES
+    if format == "thumbnail":
+        return "thumbnail.png"
+    return f"{format}.zip" if TYPES[format] == "application/zip" else f"clip{FORMATS[format]}"
+
+
+def _write_format(folder: Path, format: str) -> None:
+    """Write the clip of a folder in one more format."""
+    metadata = _read_facts(folder)["settings"]
+    with np.load(folder / _FRAMES) as stored:
+        frames, fps = stored["frames"], float(stored["fps"])
+    target = folder / _file_name(format)
+    if format == "thumbnail":
+        save_image(frames[len(frames) // 2], target, metadata=metadata)
+    elif target.suffix != ".zip":
+        save_video(frames, target, fps=fps, metadata=metadata)
+    else:
+        work = folder / f".{format}"
+        shutil.rmtree(work, ignore_errors=True)
+        save_video(
+            frames, work / f"clip{FORMATS[format]}", fps=fps, metadata=metadata, format=format
+        )
+        _zip(work, target)
+        shutil.rmtree(work)
+
+
+def _zip(folder: Path, target: Path) -> None:
+    """Pack a folder's files, which PNG compressed already."""
+    partial = target.with_suffix(".part")
+    with zipfile.ZipFile(partial, "w") as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, path.relative_to(folder))
+    partial.replace(target)
+
+
+def _read_facts(folder: Path) -> Facts:
+    facts: Facts = json.loads((folder / _FACTS).read_text())
+    return facts

@@ -1,0 +1,84 @@
+"""The models of a server: loaded once, called by their short names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mcm.errors import UserError, nearest
+from mcm.sampling.catalog import ModelFiles, find_model
+from mcm.sampling.pipeline import VideoModel, load
+from mcm.serving.config import ServeConfig
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model and what the server tells of it.
+
+    Attributes:
+        model: Ready to generate; its name is the one that requests use.
+        is_student: Whether it is made for few steps.
+        teacher: Name of its teacher, if that one is served as well.
+    """
+
+    model: VideoModel
+    is_student: bool
+    teacher: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.model.name
+
+
+class Models:
+    """Served models in the order of the command line; the first is the default."""
+
+    def __init__(self, served: list[ServedModel]) -> None:
+        assert served, "a server has a model"
+        self._served = {one.name: one for one in served}
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._served.values())
+
+    def __getitem__(self, name: str | None) -> ServedModel:
+        """Return the model of a name, or the default for ``None``.
+
+        Raises:
+            UserError: There is none of that name.
+        """
+        if name is None:
+            return next(iter(self._served.values()))
+        if name not in self._served:
+            guess = nearest(name, self._served)
+            hint = f"; did you mean {guess}?" if guess else ""
+            known = ", ".join(self._served)
+            raise UserError(f"model: {name[:60]!r} is not served here, but {known}{hint}")
+        return self._served[name]
+
+
+def load_models(config: ServeConfig) -> Models:
+    """Load the models of a server.
+
+    Raises:
+        UserError: A model cannot be found or loaded, or two have one name.
+    """
+    files = {_short_name(one): find_model(one) for one in config.models}
+    if len(files) < len(config.models):
+        raise UserError(f"models: two of {', '.join(config.models)} have the same name")
+    teachers = {f.teacher.resolve(): name for name, f in files.items() if f.student is None}
+    return Models([_load(name, one, teachers, config) for name, one in files.items()])
+
+
+def _load(
+    name: str, files: ModelFiles, teachers: dict[Path, str], config: ServeConfig
+) -> ServedModel:
+    model = replace(load(files.name, config.device, config.dtype), name=name)
+    if files.student is None:
+        return ServedModel(model, is_student=False)
+    return ServedModel(model, True, teachers.get(files.teacher.resolve()))
+
+
+def _short_name(name_or_folder: str) -> str:
+    return Path(name_or_folder).name

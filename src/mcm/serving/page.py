@@ -1,0 +1,222 @@
+"""The web page: from a prompt to a playing clip, its files and the settings that make it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+
+from mcm.errors import UserError
+from mcm.serving import page_html as html
+from mcm.serving.api import check_key
+from mcm.serving.intake import VideoRequest
+from mcm.serving.keys import ANYONE, Keys
+from mcm.serving.models import ServedModel
+from mcm.serving.service import Service
+from mcm.serving.store import COMPLETED, Job, QueueFullError
+
+PATH = "/ui"
+STUDENT_STEPS, TEACHER_STEPS = (1, 2, 4, 8), (10, 25, 50)
+EXAMPLES = (
+    "a fox moving left on a blue background",
+    "a rocket going up on a black background",
+    "a red apple bouncing on a yellow background",
+    "a soccer ball spinning on a green background",
+)
+_SHOWN = 12
+_VISITORS = 64
+_FONTS = ["system-ui", "sans-serif"]
+
+
+def add_page(app: FastAPI, service: Service, keys: Keys) -> None:
+    """Mount the page below `/ui` and lead `/` there; its visitors need a key if the API does."""
+
+    @app.get("/", include_in_schema=False)
+    def home() -> RedirectResponse:
+        return RedirectResponse(PATH)
+
+    def visitor(request: Request) -> str:
+        return check_key(request, keys)
+
+    page = Page(service)
+    gr.mount_gradio_app(
+        app,
+        page.build(),
+        PATH,
+        auth_dependency=visitor if keys.digests else None,
+        footer_links=[],
+        max_file_size=1,
+        ssr_mode=False,
+        theme=gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"]),
+        css=html.STYLE,
+        head='<meta name="viewport" content="width=device-width, initial-scale=1">',
+    )
+
+
+class Page:
+    """The page of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def build(self) -> gr.Blocks:
+        """Return the page's components and what happens on a click."""
+        first = self._service.models[None]
+        names = [(_label(one), one.name) for one in self._service.models]
+        with gr.Blocks(title="Motion Consistency Model", analytics_enabled=False) as page:
+            gr.Markdown("# Video in a few steps")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    prompt = gr.Textbox(
+                        label="Prompt", value=EXAMPLES[0], lines=2, max_lines=4, submit_btn=False
+                    )
+                    gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples")
+                    model = gr.Dropdown(names, value=first.name, label="Model and style")
+                    steps = gr.Radio(**_steps(first), label="Steps")
+                    with gr.Row():
+                        seed = gr.Number(-1, label="Seed (-1: any)", precision=0, min_width=100)
+                        size = gr.Dropdown(
+                            **_sizes(first),
+                            label="Size",
+                            allow_custom_value=True,
+                            min_width=100,
+                        )
+                    beside = gr.Checkbox(**_beside(first), label="Beside its teacher")
+                    with gr.Row():
+                        go = gr.Button("Generate", variant="primary", elem_id="generate")
+                        stop = gr.Button("Cancel", elem_id="cancel")
+                with gr.Column(min_width=300):
+                    with gr.Row():
+                        pane = gr.HTML(html.empty_pane(), elem_id="student")
+                        other = gr.HTML("", elem_id="teacher")
+                    downloads = gr.HTML("", elem_id="downloads")
+                    settings = gr.Code("", label="Make it again", language="shell", wrap_lines=True)
+            gallery = gr.HTML(label="Gallery", elem_id="gallery")
+            running = gr.State([])
+            inputs = [prompt, model, steps, seed, size, beside]
+            outputs = [running, pane, other, downloads, settings, gallery]
+            gr.on(
+                [go.click, prompt.submit],
+                self.generate,
+                inputs,
+                outputs,
+                api_visibility="private",
+                show_progress="hidden",
+                concurrency_limit=_VISITORS,
+            )
+            stop.click(self.cancel, running, None, api_visibility="private")
+            model.change(self.choose, model, [steps, size, beside], api_visibility="private")
+            page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")
+        return page
+
+    def choose(self, name: str) -> tuple[Any, Any, Any]:
+        """Return the steps, the sizes and the teacher that fit a model."""
+        model = self._service.models[name]
+        return gr.update(**_steps(model)), gr.update(**_sizes(model)), gr.update(**_beside(model))
+
+    def gallery(self, request: gr.Request) -> str:
+        """Return the visitor's newest clips."""
+        jobs = self._service.store.page(_owner(request), None, 4 * _SHOWN, newest_first=True)
+        return html.gallery([job for job in jobs if job.status == COMPLETED][:_SHOWN])
+
+    def cancel(self, ids: list[str], request: gr.Request) -> None:
+        """Cancel what the visitor's page waits for."""
+        for id in ids:
+            job = self._service.store.get(id, _owner(request))
+            if job is not None:
+                self._service.cancel(job)
+
+    async def generate(
+        self,
+        prompt: str,
+        model: str,
+        steps: int,
+        seed: float | None,
+        size: str,
+        beside: bool,
+        request: gr.Request,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Make a clip, and its teacher's if asked for; yield the page's parts as they change."""
+        owner, skip = _owner(request), gr.skip()
+        try:
+            asked = _request(prompt, model, steps, seed, size)
+            jobs = [await asyncio.to_thread(self._service.submit, asked, owner)]
+            if beside and (teacher := self._service.models[model].teacher):
+                same = {"model": teacher, "steps": None, "seed": jobs[0].order["seed"]}
+                asked = asked.model_copy(update=same)
+                jobs.append(await asyncio.to_thread(self._service.submit, asked, owner))
+        except (UserError, QueueFullError, ValidationError) as error:
+            yield [], html.problem(_message(error)), "", "", "", skip
+            return
+        panes = [html.waiting(job) for job in jobs]
+        panes += [""] * (2 - len(panes))
+        yield [job.id for job in jobs], *panes, "", "", skip
+        for number, job in enumerate(jobs):
+            async for pane in self._follow(job, owner):
+                panes[number] = pane
+                yield skip, *panes, skip, skip, skip
+            if number == 0 and (done := self._service.store.get(job.id, owner)) is not None:
+                yield skip, *panes, html.downloads(done), html.command(done), skip
+        yield [], *panes, skip, skip, await asyncio.to_thread(self.gallery, request)
+
+    async def _follow(self, job: Job, owner: str) -> AsyncIterator[str]:
+        """Yield the pane of a job as it goes on, the last with its clip or why there is none."""
+        async for news in self._service.watch(job):
+            if news.status != COMPLETED:
+                yield html.running(job, news)
+        done = await asyncio.to_thread(self._service.store.get, job.id, owner)
+        yield html.problem("the clip was deleted") if done is None else html.finished(done)
+
+
+def _request(prompt: str, model: str, steps: int, seed: float | None, size: str) -> VideoRequest:
+    return VideoRequest(
+        prompt=prompt,
+        model=model,
+        steps=steps,
+        seed=None if seed is None or seed < 0 else int(seed),
+        size=size or None,
+        preview=True,
+    )
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, QueueFullError):
+        return "too many clips are waiting; try again in a moment"
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{fault['loc'][0]}: {fault['msg']}"
+    return str(error)
+
+
+def _owner(request: gr.Request) -> str:
+    return request.username or ANYONE
+
+
+def _label(one: ServedModel) -> str:
+    return f"{one.name} ({'student' if one.is_student else 'teacher'})"
+
+
+def _steps(one: ServedModel) -> dict[str, Any]:
+    choices = list(STUDENT_STEPS if one.is_student else TEACHER_STEPS)
+    own = one.model.defaults.steps
+    return {"choices": choices, "value": own if own in choices else choices[-1]}
+
+
+def _beside(one: ServedModel) -> dict[str, Any]:
+    return {"value": False, "interactive": one.teacher is not None}
+
+
+def _sizes(one: ServedModel) -> dict[str, Any]:
+    """Return the model's own size, a wider one and a taller one."""
+    spec = one.model.backbone.spec
+    longer = [
+        side * 3 // 2 // spec.size_step * spec.size_step for side in (spec.width, spec.height)
+    ]
+    own = f"{spec.width}x{spec.height}"
+    choices = [own, f"{longer[0]}x{spec.height}", f"{spec.width}x{longer[1]}"]
+    return {"choices": choices, "value": own}

@@ -1,0 +1,129 @@
+"""The parts of the page that Gradio has no component for; all text of others is escaped."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Sequence
+from html import escape
+
+from mcm.media import FORMATS
+from mcm.serving.feed import News
+from mcm.serving.store import QUEUED, Job
+
+STYLE = """
+.pane { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px; }
+.pane video, .pane img, .pane .blank { width: 100%; max-width: 512px; aspect-ratio: auto;
+  display: block; margin: auto; border-radius: 4px; }
+.pane img { image-rendering: auto; }
+.pane .blank { min-height: 180px; background: var(--background-fill-secondary); }
+.pane progress { width: 100%; }
+.pane .clock { font-variant-numeric: tabular-nums; }
+.links { display: flex; flex-wrap: wrap; gap: 8px; }
+.links a { padding: 10px 14px; border: 1px solid var(--border-color-primary);
+  border-radius: 8px; }
+.clips { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr));
+  list-style: none; padding: 0; margin: 0; }
+.clips img { width: 100%; border-radius: 4px; }
+.clips li { margin: 0; overflow-wrap: anywhere; font-size: 0.85em; }
+a:focus-visible, button:focus-visible, video:focus-visible { outline: 3px solid #f97316;
+  outline-offset: 2px; }
+"""
+
+
+def empty_pane() -> str:
+    """Return the place of a clip that nobody asked for yet."""
+    return _pane("", '<div class="blank"></div>')
+
+
+def waiting(job: Job) -> str:
+    """Return the place of a clip that waits."""
+    return _pane(_title(job), '<div class="blank"></div><p role="status">waits for its turn</p>')
+
+
+def running(job: Job, news: News) -> str:
+    """Return a clip as it looks so far, and how far it is."""
+    if news.status == QUEUED:
+        return waiting(job)
+    shown = '<div class="blank"></div>'
+    if news.preview is not None:
+        data = base64.b64encode(news.preview).decode()
+        shown = f'<img alt="after step {news.step}" src="data:image/webp;base64,{data}">'
+    bar = f'<progress max="100" value="{news.percent}" aria-label="progress"></progress>'
+    told = f'<p role="status">step {news.step} of {news.steps}</p>'
+    return _pane(_title(job), shown + bar + told)
+
+
+def finished(job: Job) -> str:
+    """Return a clip that plays and what it cost, or why there is none."""
+    if job.facts is None:
+        return problem(job.error_message or "the clip failed")
+    order, timings = job.read_order(), job.facts["timings"]
+    address = _address(job.id, format="mp4")
+    video = (
+        f'<video src="{address}" aria-label="{escape(order.prompt)}" '
+        "controls loop autoplay muted playsinline></video>"
+    )
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in timings.items())
+    clock = f'<p class="clock" role="status"><b>{sum(timings.values()):.2f} s</b> ({parts})</p>'
+    notes = "".join(f"<p>{escape(text)}</p>" for text in job.facts["warnings"])
+    return _pane(_title(job), video + clock + notes)
+
+
+def problem(message: str) -> str:
+    """Return what went wrong, in the place of the clip."""
+    return f'<div class="pane"><p role="alert">{escape(message)}</p></div>'
+
+
+def downloads(job: Job) -> str:
+    """Return a link to the clip in every format."""
+    if job.facts is None:
+        return ""
+    links = [
+        f'<a download href="{_address(job.id, format=name)}">{_LABELS.get(name, name)}</a>'
+        for name in FORMATS
+    ]
+    return f'<nav class="links" aria-label="Download">{"".join(links)}</nav>'
+
+
+def command(job: Job) -> str:
+    """Return the command that makes the clip again."""
+    order = job.read_order()
+    words = ["mcm", "generate", order.prompt, "--model", order.model]
+    words += ["--steps", str(order.steps), "--seed", str(order.seed)]
+    words += ["--guidance", f"{order.guidance:g}", "--size", order.size]
+    return shlex.join([*words, "--frames", str(order.frames), "-o", "clip.mp4"])
+
+
+def gallery(jobs: Sequence[Job]) -> str:
+    """Return pictures of clips, each a link to its clip."""
+    if not jobs:
+        return ""
+    return f'<h2>Your clips</h2><ul class="clips">{"".join(map(_entry, jobs))}</ul>'
+
+
+_LABELS = {"frames": "frames (zip of PNG)", "sheet": "sprite sheet (zip of PNG and JSON)"}
+
+
+def _entry(job: Job) -> str:
+    order = job.read_order()
+    text = escape(order.prompt if len(order.prompt) <= 80 else f"{order.prompt[:79]}…")
+    picture = f'<img loading="lazy" alt="" src="{_address(job.id, variant="thumbnail")}">'
+    facts = f"{escape(order.model)}, {order.steps} steps, seed {order.seed}"
+    link = f'<a target="_blank" href="{_address(job.id, format="mp4")}">{picture}{text}</a>'
+    return f"<li>{link}<br>{facts}</li>"
+
+
+def _pane(title: str, content: str) -> str:
+    return f'<div class="pane"><h3>{title}</h3>{content}</div>'
+
+
+def _title(job: Job) -> str:
+    order = job.read_order()
+    steps = "step" if order.steps == 1 else "steps"
+    return f"{escape(order.model)}, {order.steps} {steps}, seed {order.seed}"
+
+
+def _address(id: str, **query: str) -> str:
+    words = "&amp;".join(f"{name}={value}" for name, value in query.items())
+    return f"../v1/videos/{id}/content?{words}"

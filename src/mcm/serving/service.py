@@ -1,0 +1,119 @@
+"""The server without HTTP: what the API and the page both call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mcm.errors import UserError
+from mcm.serving.clips import ClipFolder
+from mcm.serving.config import ServeConfig
+from mcm.serving.feed import Feed, News
+from mcm.serving.intake import VideoRequest, take_in
+from mcm.serving.metrics import Metrics
+from mcm.serving.models import Models
+from mcm.serving.store import FAILED, OPEN, Job, JobStore
+from mcm.serving.worker import Worker
+
+_LONGEST_WAIT = 60
+
+
+class Service:
+    """Accepts jobs, makes their clips, and tells of both.
+
+    Attributes:
+        config: What the server was asked for.
+        models: The models it serves.
+        store: Its jobs.
+        metrics: Its measures.
+    """
+
+    def __init__(self, config: ServeConfig, models: Models) -> None:
+        self.config, self.models = config, models
+        config.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(config.folder / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{config.folder}: another server works in this folder") from None
+        self.store = JobStore(config.folder / "jobs.sqlite")
+        self.metrics = Metrics(self.store.counts)
+        self._clips = ClipFolder(config.folder / "clips")
+        self._feed = Feed()
+        self._worker = Worker(config, models, self.store, self._clips, self._feed, self.metrics)
+
+    def start(self) -> None:
+        """Settle what a killed server left, and begin to work."""
+        self.store.recover(self.config.attempts, self._clips.facts)
+        self._clips.tidy(self.store.ids())
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Finish or put back the running jobs, and close."""
+        self._worker.stop()
+        self.store.close()
+        self._lock.release()
+
+    def hang_up(self) -> None:
+        """End the news of everyone who watches."""
+        self._feed.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether jobs are worked on."""
+        return self._worker.is_alive
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until a place in the queue should be free."""
+        return min(_LONGEST_WAIT, max(1, math.ceil(self._worker.seconds_per_job)))
+
+    def submit(self, request: VideoRequest, owner: str, token: str | None = None) -> Job:
+        """Accept a request; the job is safe once this returns.
+
+        Raises:
+            UserError: A value is wrong.
+            QueueFullError: No more jobs are taken at the moment.
+        """
+        order = take_in(request, self.models[request.model].model, self.config)
+        job = self.store.accept(order, owner, token, self.config.queue_limit)
+        self._worker.wake()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """End an open job; a finished one stays as it is."""
+        if self.store.fail(job.id, "cancelled", "the job was cancelled"):
+            self._worker.drop(job.id)
+
+    def delete(self, job: Job) -> None:
+        """Forget a job and its clip; an open one is cancelled first."""
+        self.cancel(job)
+        self.store.remove(job.id)
+        self._clips.remove(job.id)
+
+    def file(self, job: Job, format: str) -> Path:
+        """Return the file of a finished job in a format.
+
+        Raises:
+            FileNotFoundError: The job was deleted meanwhile.
+        """
+        return self._clips.file(job.id, format)
+
+    def news(self, job: Job) -> News:
+        """Return how far a job is."""
+        return self._feed.latest(job.id) or News(job.status)
+
+    async def watch(self, job: Job) -> AsyncIterator[News]:
+        """Yield news of a job; ends when it is finished or the server stops."""
+        async for news in self._feed.watch(job.id, lambda: self._now(job)):
+            yield news
+            if news.status not in OPEN:
+                return
+
+    def _now(self, job: Job) -> News:
+        """Return news of a job that nothing was published of: it waits, or is finished."""
+        known = self.store.get(job.id, job.owner)
+        return News(FAILED if known is None else known.status)

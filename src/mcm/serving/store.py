@@ -1,0 +1,235 @@
+"""Jobs on SQLite: every change of state is one transaction, so a killed server loses none.
+
+A job is `queued`, then `in_progress`, then `completed` or `failed`. Only this room's one process
+writes (a lock on the folder sees to it), one thread at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, create_engine, event, func, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from mcm.serving.order import Order
+
+QUEUED, RUNNING, COMPLETED, FAILED = "queued", "in_progress", "completed", "failed"
+STATES = (QUEUED, RUNNING, COMPLETED, FAILED)
+OPEN = (QUEUED, RUNNING)
+CONNECTIONS = 32
+
+
+class QueueFullError(Exception):
+    """As many jobs wait or run as the server takes."""
+
+
+class Table(DeclarativeBase):
+    """Base of the tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class Job(Table):
+    """One accepted request.
+
+    Attributes:
+        number: Grows with every job.
+        id: Name of the job, and of its folder.
+        owner: Whose key asked for it.
+        token: The client's idempotency key, if it sent one.
+        status: One of `STATES`.
+        order: What is to be made, as `Order` reads it.
+        group: Equal for jobs that can be made together.
+        attempts: How often it was begun.
+        created_at: When it was accepted, in seconds since 1970.
+        completed_at: When it was completed or failed.
+        error_code: Why it failed, in a word.
+        error_message: Why it failed, in a sentence.
+        facts: Settings and timings of the finished clip.
+    """
+
+    __tablename__ = "jobs"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    token: Mapped[str | None] = mapped_column(index=True)
+    status: Mapped[str] = mapped_column(index=True)
+    order: Mapped[dict[str, Any]]
+    group: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
+    completed_at: Mapped[float | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    facts: Mapped[dict[str, Any] | None]
+
+    def read_order(self) -> Order:
+        """Return what is to be made."""
+        return Order(**self.order)
+
+
+class JobStore:
+    """The jobs of a folder; every method may be called from any thread."""
+
+    def __init__(self, file: Path) -> None:
+        url = f"sqlite:///{file}"
+        self._engine = create_engine(url, pool_size=CONNECTIONS, connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _on_connect)
+        Table.metadata.create_all(self._engine)
+        self._session = sessionmaker(self._engine, expire_on_commit=False)
+        self._writing = threading.Lock()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+    def accept(self, order: Order, owner: str, token: str | None, limit: int) -> Job:
+        """Write a new job down; it is safe once this returns.
+
+        Args:
+            order: What is to be made.
+            owner: Whose it is.
+            token: If a job of this owner has the same token, that one is returned.
+            limit: Jobs that may be open.
+
+        Raises:
+            QueueFullError: There are as many open jobs.
+        """
+        with self._write() as session:
+            known = select(Job).where(Job.owner == owner, Job.token == token)
+            if token is not None and (job := session.scalar(known)) is not None:
+                return job
+            if self._count(session, Job.status.in_(OPEN)) >= limit:
+                raise QueueFullError
+            job = Job(
+                id=f"video_{uuid.uuid4().hex}",
+                owner=owner,
+                token=token,
+                status=QUEUED,
+                order=order.as_dict(),
+                group=order.group,
+                created_at=time.time(),
+            )
+            session.add(job)
+        return job
+
+    def claim(self, most: int) -> list[Job]:
+        """Begin the oldest waiting job and others that can be made with it.
+
+        A job that was begun before goes alone, as it may be what killed the server.
+        """
+        with self._write() as session:
+            waiting = select(Job).where(Job.status == QUEUED).order_by(Job.number)
+            first = session.scalar(waiting.limit(1))
+            if first is None:
+                return []
+            jobs = [first]
+            if first.attempts == 0:
+                alike = waiting.where(Job.group == first.group, Job.attempts == 0)
+                jobs = list(session.scalars(alike.limit(most)))
+            for job in jobs:
+                job.status, job.attempts = RUNNING, job.attempts + 1
+        return jobs
+
+    def complete(self, id: str, facts: dict[str, Any]) -> bool:
+        """Mark a running job as done; `False` if it was cancelled or deleted meanwhile."""
+        values = {"status": COMPLETED, "completed_at": time.time(), "facts": facts}
+        return self._change(Job.id == id, (RUNNING,), values)
+
+    def fail(self, id: str, code: str, message: str) -> bool:
+        """Mark an open job as failed; `False` if it is open no more."""
+        values = {"status": FAILED, "completed_at": time.time(), "error_code": code}
+        return self._change(Job.id == id, OPEN, {**values, "error_message": message})
+
+    def put_back(self, ids: Sequence[str]) -> None:
+        """Let running jobs wait again, as if they had not been begun."""
+        values = {"status": QUEUED, "attempts": Job.attempts - 1}
+        self._change(Job.id.in_(ids), (RUNNING,), values)
+
+    def recover(self, attempts: int, facts_of: Callable[[str], dict[str, Any] | None]) -> None:
+        """Settle the jobs that ran when the server was killed.
+
+        Args:
+            attempts: How often a job may be begun.
+            facts_of: Facts of a job whose clip is written whole, or `None`: what is written is
+                done and not made again.
+        """
+        with self._session() as session:
+            cut_off = list(session.scalars(select(Job).where(Job.status == RUNNING)))
+        for job in cut_off:
+            facts = facts_of(job.id)
+            if facts is not None:
+                self.complete(job.id, facts)
+            elif job.attempts >= attempts:
+                reason = f"the server was killed during it, {job.attempts} times"
+                self.fail(job.id, "attempts_exhausted", reason)
+            else:
+                self._change(Job.id == job.id, (RUNNING,), {"status": QUEUED})
+
+    def get(self, id: str, owner: str) -> Job | None:
+        """Return an owner's job."""
+        with self._session() as session:
+            return session.scalar(select(Job).where(Job.id == id, Job.owner == owner))
+
+    def page(self, owner: str, after: Job | None, limit: int, newest_first: bool) -> list[Job]:
+        """Return some of an owner's jobs, those that follow ``after`` in their order."""
+        query = select(Job).where(Job.owner == owner).limit(limit)
+        query = query.order_by(Job.number.desc() if newest_first else Job.number)
+        if after is not None:
+            before = Job.number < after.number
+            query = query.where(before if newest_first else Job.number > after.number)
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def remove(self, id: str) -> None:
+        """Forget a job."""
+        with self._write() as session:
+            job = session.scalar(select(Job).where(Job.id == id))
+            if job is not None:
+                session.delete(job)
+
+    def ids(self, finished_before: float | None = None) -> list[str]:
+        """Return the names of all jobs, or of those finished before a time."""
+        query = select(Job.id)
+        if finished_before is not None:
+            query = query.where(Job.completed_at < finished_before)
+        with self._session() as session:
+            return list(session.scalars(query))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of jobs in every state."""
+        query = select(Job.status, func.count()).group_by(Job.status)
+        with self._session() as session:
+            found = {row[0]: row[1] for row in session.execute(query)}
+        return {state: found.get(state, 0) for state in STATES}
+
+    def _change(
+        self, which: ColumnElement[bool], states: Sequence[str], values: dict[str, Any]
+    ) -> bool:
+        with self._write() as session:
+            changed = session.execute(
+                update(Job).where(which, Job.status.in_(states)).values(**values)
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with self._writing, self._session.begin() as session:
+            yield session
+
+    @staticmethod
+    def _count(session: Session, which: ColumnElement[bool]) -> int:
+        return session.scalar(select(func.count()).select_from(Job).where(which)) or 0
+
+
+def _on_connect(connection: Any, _: object) -> None:
+    """Let readers go on while one writes, and write through to the disk at every commit."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")

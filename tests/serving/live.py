@@ -1,0 +1,82 @@
+"""A real server on a loopback port, in a thread of the test."""
+
+import functools
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.backbones.tiny import load_tiny, make_tiny_animatediff
+from tests.sampling.fake import make_model
+
+from mcm.backbones.adapters import save_adapter
+from mcm.serving.config import ServeConfig
+from mcm.serving.keys import Keys
+from mcm.serving.models import Models, ServedModel
+from mcm.serving.serve import Server, listen
+
+
+@functools.cache
+def tiny_student() -> Path:
+    """Return the folder of a tiny AnimateDiff student, `tiny-mcm`, its teacher `tiny` beside it."""
+    folder = Path(tempfile.mkdtemp())
+    teacher = make_tiny_animatediff(folder / "tiny")
+    backbone = load_tiny(teacher)
+    backbone.add_adapter("student", 4, 4.0)
+    notes = {"base": str(teacher), "original_steps": 20, "timestep_scaling": 4.0}
+    return save_adapter(backbone, "student", folder / "tiny-mcm", notes)
+
+
+def fake_models() -> Models:
+    """Return a student and its teacher that cost nothing."""
+    student = replace(make_model("student"), name="student")
+    teacher = replace(make_model("teacher"), name="teacher")
+    return Models([ServedModel(student, True, "teacher"), ServedModel(teacher, False)])
+
+
+class Held:
+    """Fake models whose student begins a step only when it may."""
+
+    def __init__(self) -> None:
+        self.models, self._steps = fake_models(), threading.Semaphore(0)
+        backbone: Any = self.models["student"].model.backbone
+        self.batches: list[int] = backbone.batches
+        self._predict = backbone.predict
+        backbone.predict = self._held
+
+    def allow(self, steps: int) -> None:
+        """Let some more steps begin."""
+        self._steps.release(steps)
+
+    def _held(self, *arguments: Any) -> Any:
+        assert self._steps.acquire(timeout=120)
+        return self._predict(*arguments)
+
+
+@contextmanager
+def running(
+    folder: Path, models: Models | None = None, keys: Keys | None = None, **changes: Any
+) -> Iterator[Server]:
+    """Run a server of fake models, without a page unless asked for."""
+    values = {"page": False, "port": 0, **changes}
+    config = ServeConfig(models=("student", "teacher"), folder=folder, **values)
+    server = Server(config, models or fake_models(), keys or Keys(), listen(config))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)

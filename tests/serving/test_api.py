@@ -1,0 +1,247 @@
+"""The HTTP API of a real server of fake models: bodies, keys, other sites, events, limits."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.serving.live import Held, running, wait_until
+
+from mcm.serving.keys import read_keys
+from mcm.serving.serve import Server
+
+OK = {"prompt": "a fox", "steps": 1, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("serve")) as server:
+        yield server
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
+        yield client
+
+
+def events_of(http: httpx.Client, id: str) -> list[tuple[str, Any]]:
+    with http.stream("GET", f"/v1/videos/{id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        blocks = "".join(answer.iter_text()).strip().split("\n\n")
+    parts = [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+    return [(part["event"], json.loads(part["data"])) for part in parts if "event" in part]
+
+
+def completed(http: httpx.Client, id: str) -> dict[str, Any]:
+    wait_until(lambda: http.get(f"/v1/videos/{id}").json()["status"] == "completed")
+    video: dict[str, Any] = http.get(f"/v1/videos/{id}").json()
+    return video
+
+
+@pytest.mark.parametrize("form", ["json", "data"])
+def test_bodies_are_json_or_forms(http: httpx.Client, form: str) -> None:
+    values = OK | {"guidance": 2.5, "negative_prompt": "blur", "seconds": "0.25", "size": "40x32"}
+    video = http.post("/v1/videos", **{form: values}).json()  # type: ignore[arg-type]
+    video = completed(http, video["id"])
+    assert {name: video[name] for name in values} == values
+    assert video["frames"] == 2
+    assert video["settings"]["sampler"] == "consistency"
+    assert set(video["timings"]) == {"text", "network", "decode"}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"", "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"prompt": "\\ud800"}', "application/json", 400),
+        (b'{"prompt": "\xff"}', "application/json", 400),
+        (b'{"prompt": "a", "seed": 1e999}', "application/json", 400),
+        (b'{"prompt": "a", "steps": "4"}', "application/json", 400),
+        (b'{"prompt": "a", "\\u202e\\ud83e": 4}', "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"prompt=a", "text/plain", 415),
+        (b"--x", "multipart/form-data; boundary=x", 400),
+        (b"--x", "multipart/form-data", 400),
+        (b"x" * 300_000, "application/json", 413),
+    ],
+)
+def test_broken_bodies_are_a_clear_4xx(
+    http: httpx.Client, body: bytes, kind: str, status: int
+) -> None:
+    answer = http.post("/v1/videos", content=body, headers={"content-type": kind})
+    assert answer.status_code == status
+    if status != 413:
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error"
+        assert error["message"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/videos/none", "/v1/nothing", "/v1/models/none", "/v1/videos?after=none"]
+)
+def test_what_is_not_there_is_404(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "name", ["..%2f..%2fetc%2fpasswd", "%00", "a%ff", ".%2e", "%F0%9F%A6%8A", "a" * 999, "..\\x"]
+)
+@pytest.mark.parametrize("rest", ["", "/content", "/events"])
+def test_hostile_names_lead_nowhere(http: httpx.Client, name: str, rest: str) -> None:
+    assert http.get(f"/v1/videos/{name}{rest}").status_code in (400, 404)
+
+
+def test_only_finished_clips_can_be_downloaded(tmp_path: Path) -> None:
+    held = Held()
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        id = http.post("/v1/videos", json=OK).json()["id"]
+        answer = http.get(f"/v1/videos/{id}/content")
+        assert (answer.status_code, "nothing to download" in answer.text) == (400, True)
+        held.allow(1)
+        completed(http, id)
+        assert http.get(f"/v1/videos/{id}/content?format=avi").status_code == 400
+        part = http.get(f"/v1/videos/{id}/content", headers={"range": "bytes=0-9"})
+        assert (part.status_code, len(part.content)) == (206, 10)
+
+
+def test_file_names_are_made_of_the_prompt_safely(http: httpx.Client) -> None:
+    hostile = OK | {"prompt": '../../"x"; rm -rf / 狐'}
+    id = http.post("/v1/videos", json=hostile).json()["id"]
+    completed(http, id)
+    header = http.get(f"/v1/videos/{id}/content").headers["content-disposition"]
+    assert header == "attachment; filename*=utf-8''x-rm-rf-%E7%8B%90-7.mp4"
+
+
+def test_events_tell_every_step_and_the_end(tmp_path: Path) -> None:
+    held = Held()
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        id = http.post("/v1/videos", json=OK | {"steps": 2, "preview": True}).json()["id"]
+        wait_until(lambda: http.get(f"/v1/videos/{id}").json()["status"] == "in_progress")
+        held.allow(2)
+        events = events_of(http, id)
+        assert events[-1][0] == "video.completed"
+        assert events[-1][1]["progress"] == 100
+        told = {event["step"]: event for name, event in events if name == "video.progress"}
+        assert set(told) >= {2}
+        assert told[2]["progress"] == 66
+        assert told[2]["preview"].startswith("data:image/webp;base64,UklGR")
+        assert events_of(http, id) == [("video.completed", events[-1][1])]
+
+
+def test_cancelled_jobs_fail_with_that_code(tmp_path: Path) -> None:
+    held = Held()
+    with (
+        running(tmp_path, held.models) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        id = http.post("/v1/videos", json=OK).json()["id"]
+        video = http.post(f"/v1/videos/{id}/cancel").json()
+        assert (video["status"], video["error"]["code"]) == ("failed", "cancelled")
+        assert events_of(http, id)[0][0] == "video.failed"
+        held.allow(1)
+
+
+def test_a_full_queue_is_429_with_retry_after(tmp_path: Path) -> None:
+    held = Held()
+    with (
+        running(tmp_path, held.models, queue_limit=1) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        assert http.post("/v1/videos", json=OK).status_code == 200
+        answer = http.post("/v1/videos", json=OK)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "rate_limit_error"
+        held.allow(1)
+
+
+def test_the_same_idempotency_key_is_the_same_job(http: httpx.Client) -> None:
+    ids = {
+        http.post("/v1/videos", json=OK, headers={"idempotency-key": "one"}).json()["id"]
+        for _ in range(3)
+    }
+    assert len(ids) == 1
+
+
+def test_keys_are_asked_for_and_part_the_jobs(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("first\nsecond\n")
+    keys = read_keys(tmp_path / "keys")
+    with (
+        running(tmp_path, keys=keys) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        for path in ("/v1/videos", "/v1/models", "/metrics"):
+            answer = http.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert http.get("/health").status_code == 200
+        first, second = ({"authorization": f"Bearer {key}"} for key in ("first", "second"))
+        id = http.post("/v1/videos", json=OK, headers=first).json()["id"]
+        assert http.get(f"/v1/videos/{id}", headers=first).status_code == 200
+        for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/content")):
+            answer = http.request(method, f"/v1/videos/{id}{rest}", headers=second)
+            assert answer.status_code == 404
+        assert http.get("/v1/videos", headers=second).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "[::1"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost:1", "origin": "http://localhost:1"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+    ],
+)
+def test_pages_of_other_sites_are_shut_out(
+    http: httpx.Client, headers: dict[str, str], status: int
+) -> None:
+    assert http.post("/v1/videos", json=OK, headers=headers).status_code == status
+
+
+def test_metrics_count_jobs_and_requests(http: httpx.Client) -> None:
+    completed(http, http.post("/v1/videos", json=OK).json()["id"])
+    text = http.get("/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
+    assert float(values['mcm_jobs_finished_total{model="student",status="completed"}']) >= 1
+    assert float(values['mcm_requests_total{code="200",method="POST",route="/v1/videos"}']) >= 1
+    assert "mcm_job_seconds_bucket" in text
+    assert 'mcm_jobs{status="queued"}' in values
+
+
+def test_the_document_names_our_fields_and_no_422(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    create = document["paths"]["/v1/videos"]["post"]
+    for kind in ("application/json", "multipart/form-data"):
+        fields = create["requestBody"]["content"][kind]["schema"]["properties"]
+        assert {"prompt", "seconds", "size", "model", "steps", "seed", "format"} <= set(fields)
+        assert all("description" in field for field in fields.values())
+    statuses = {
+        s for path in document["paths"].values() for o in path.values() for s in o["responses"]
+    }
+    assert "422" not in statuses
+
+
+def test_stopping_ends_event_streams(tmp_path: Path) -> None:
+    held = Held()
+    with running(tmp_path, held.models) as server:
+        http = httpx.Client(base_url=server.address, timeout=60)
+        id = http.post("/v1/videos", json=OK).json()["id"]
+        with http.stream("GET", f"/v1/videos/{id}/events") as answer:
+            server.should_exit = True
+            assert "video.progress" in "".join(answer.iter_text())
+        held.allow(1)

@@ -1,0 +1,165 @@
+"""The official client against a real server of a tiny AnimateDiff student."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+from tests.serving.live import running, tiny_student
+
+from mcm.data.video import read_video
+from mcm.media import read_metadata
+from mcm.sampling.pipeline import load
+from mcm.serving.config import ServeConfig
+from mcm.serving.models import load_models
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+FOX = "a fox moving left on a blue background"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    student = tiny_student()
+    config = ServeConfig(models=(str(student), str(student.parent / "tiny")), device="cpu")
+    models = load_models(config)
+    with running(tmp_path_factory.mktemp("serve"), models) as server:
+        yield openai.OpenAI(api_key="any", base_url=f"{server.address}/v1", max_retries=0)
+
+
+def test_create_poll_download_list_delete(client: openai.OpenAI, tmp_path: Path) -> None:
+    video = client.videos.create_and_poll(
+        prompt=FOX, extra_body={"steps": 2, "seed": 7}, poll_interval_ms=20
+    )
+    assert (video.status, video.progress, video.object) == ("completed", 100, "video")
+    assert (video.model, video.size, video.seconds, video.prompt) == (
+        "tiny-mcm",
+        "32x32",
+        "0.5",
+        FOX,
+    )
+    file = tmp_path / "fox.mp4"
+    client.videos.download_content(video.id).write_to_file(file)
+    assert read_metadata(file)["seed"] == 7
+    assert read_video(file, frames=4, fps=8, size=(32, 32)).shape == (4, 32, 32, 3)
+    assert [one.id for one in client.videos.list()] == [video.id]
+    assert client.videos.delete(video.id).deleted
+    assert list(client.videos.list()) == []
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(video.id)
+
+
+def test_the_clip_is_that_of_the_command_line(client: openai.OpenAI) -> None:
+    video = client.videos.create_and_poll(
+        prompt=FOX, extra_body={"steps": 2, "seed": 7, "format": "frames"}, poll_interval_ms=20
+    )
+    archive = zipfile.ZipFile(io.BytesIO(client.videos.download_content(video.id).content))
+    frames = [np.asarray(Image.open(archive.open(name))) for name in sorted(archive.namelist())]
+    expected = load(tiny_student(), "cpu").generate(FOX, steps=2, seed=7).frames
+    assert np.abs(np.stack(frames).astype(int) - expected).max() <= 1
+
+
+def test_every_format_and_variant_comes_from_one_job(client: openai.OpenAI) -> None:
+    video = client.videos.create_and_poll(prompt=FOX, extra_body={"steps": 1}, poll_interval_ms=20)
+
+    def get(**query: str) -> tuple[str, bytes]:
+        answer = client.videos.with_raw_response.download_content(video.id, extra_query=query)
+        return answer.headers["content-type"], answer.content
+
+    starts = {
+        "mp4": ("video/mp4", b"\x00\x00\x00"),
+        "webm": ("video/webm", b"\x1a\x45\xdf\xa3"),
+        "gif": ("image/gif", b"GIF89a"),
+        "webp": ("image/webp", b"RIFF"),
+        "frames": ("application/zip", b"PK"),
+        "sheet": ("application/zip", b"PK"),
+    }
+    for name, (kind, start) in starts.items():
+        found, body = get(format=name)
+        assert (found, body[: len(start)]) == (kind, start), name
+    assert get(variant="thumbnail")[1].startswith(b"\x89PNG")
+    sheet = zipfile.ZipFile(io.BytesIO(get(variant="spritesheet")[1]))
+    assert sorted(sheet.namelist()) == ["clip.json", "clip.png"]
+
+
+def test_pages_of_the_list_follow_each_other(client: openai.OpenAI) -> None:
+    for one in client.videos.list():
+        client.videos.delete(one.id)
+    ids = [client.videos.create(prompt=f"a star {n}").id for n in range(5)]
+    assert [one.id for one in client.videos.list(limit=2)] == ids[::-1]
+    assert [one.id for one in client.videos.list(limit=2, order="asc")] == ids
+    page = client.videos.list(limit=3)
+    assert (len(page.data), page.has_more) == (3, True)
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny-mcm", "tiny"]
+    assert client.models.retrieve("tiny").owned_by == "mcm"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("sora-2")
+
+
+def test_the_teacher_has_its_own_steps_and_guidance(client: openai.OpenAI) -> None:
+    video = client.videos.create(prompt=FOX, model="tiny")
+    assert video.model_extra is not None
+    assert (video.model_extra["steps"], video.model_extra["guidance"]) == (50, 3.0)
+    client.videos.delete(video.id)
+
+
+@pytest.mark.parametrize(
+    ("values", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "   "}, "prompt"),
+        ({"prompt": "a" * 10_000}, "prompt"),
+        ({"prompt": "a\x00fox"}, "prompt"),
+        ({"prompt": "a\x1b[31mfox"}, "prompt"),
+        ({"model": "sora-2"}, "model"),
+        ({"seconds": "12"}, "seconds"),
+        ({"seconds": "-1"}, "seconds"),
+        ({"size": "1280x720000"}, "size"),
+        ({"size": "30x30"}, "size"),
+        ({"steps": 99}, "steps"),
+        ({"steps": "many"}, "steps"),
+        ({"guidance": "nan"}, "guidance"),
+        ({"seed": -1}, "seed"),
+        ({"format": "../../etc/passwd"}, "format"),
+        ({"stepps": 4}, "stepps"),
+    ],
+)
+def test_mistakes_are_told_in_openais_shape(
+    client: openai.OpenAI, values: dict[str, object], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.videos.create(**{"prompt": FOX}, extra_body=values)  # type: ignore[arg-type]
+    assert caught.value.param == param
+    assert caught.value.type == "invalid_request_error"
+    assert param in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "prompt", ["🦊 → ⭐ 👩‍🚀", "ثعلب يتحرك إلى اليسار", "a fox\nmoving", "狐狸"]
+)
+def test_prompts_of_every_script_are_made(client: openai.OpenAI, prompt: str) -> None:
+    video = client.videos.create_and_poll(
+        prompt=prompt, extra_body={"steps": 1}, poll_interval_ms=20
+    )
+    assert (video.status, video.prompt) == ("completed", prompt)
+    assert client.videos.download_content(video.id).content
+
+
+def test_uploads_are_refused(client: openai.OpenAI) -> None:
+    for name in ("../../etc/passwd", "a\\b.png", "\u202egnp.exe", "x" * 5000):
+        with pytest.raises(openai.BadRequestError, match=r"input_reference|multipart"):
+            client.videos.create(prompt=FOX, input_reference=(name, b"\x89PNG", "image/png"))
+
+
+def test_a_cut_prompt_is_told(client: openai.OpenAI) -> None:
+    video = client.videos.create_and_poll(
+        prompt=f"{FOX} and a star going up", extra_body={"steps": 1}, poll_interval_ms=20
+    )
+    assert video.model_extra is not None
+    assert "over the limit of 12 tokens" in video.model_extra["warnings"][0]

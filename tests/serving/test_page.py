@@ -1,0 +1,82 @@
+"""The web page in a real browser, from typing a prompt to a playing video."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.serving.live import Held, running
+
+from mcm.serving.keys import read_keys
+
+pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SECONDS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=SECONDS)
+        yield browser
+        browser.close()
+
+
+def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Path) -> None:
+    held = Held()
+    with running(tmp_path, held.models, page=True) as server:
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.set_default_timeout(SECONDS)
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(server.address)
+        prompt = page.get_by_label("Prompt")
+        prompt.fill("a <b>star</b> going up")
+        page.get_by_label("Beside its teacher").check()
+        page.get_by_label("2", exact=True).check()
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.id") == "generate":
+                break
+        page.keyboard.press("Enter")
+        held.allow(1)
+        page.wait_for_selector("#student img[alt='after step 1']")
+        held.allow(1)
+        page.wait_for_selector("#student video")
+        page.wait_for_function("document.querySelector('#student video').currentTime > 0")
+        page.wait_for_selector("#teacher video")
+        for pane in ("#student", "#teacher"):
+            assert " s (text " in page.locator(f"{pane} .clock").inner_text()
+        assert page.locator("#student h3").inner_text().startswith("student, 2 steps")
+        assert page.locator("#student b", has_text="star").count() == 0, "prompts are escaped"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        page.wait_for_selector("#gallery li:nth-child(2)")
+        links = page.locator("#downloads a")
+        assert links.count() == 6
+        for link in links.all():
+            address = httpx.URL(page.url).join(link.get_attribute("href"))
+            assert httpx.get(address, timeout=60).status_code == 200
+        assert "mcm generate 'a <b>star</b> going up'" in page.locator(".cm-content").inner_text()
+        prompt.fill("")
+        page.get_by_role("button", name="Generate").click()
+        problem = page.locator("[role=alert]")
+        problem.wait_for()
+        assert "prompt" in problem.inner_text()
+        assert faults == []
+        page.close()
+
+
+def test_visitors_need_a_key_where_clients_do(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("first\n")
+    keys = read_keys(tmp_path / "keys")
+    with running(tmp_path, keys=keys, page=True) as server:
+        assert httpx.get(f"{server.address}/ui/", timeout=60).status_code == 401
+        good = httpx.get(f"{server.address}/ui/", timeout=60, auth=("anyone", "first"))
+        assert good.status_code == 200
+        assert "Motion Consistency Model" in good.text
