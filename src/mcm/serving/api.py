@@ -197,8 +197,8 @@ def list_videos(
     start = None if after is None else find_job(after, owner, service)
     jobs = service.store.page(owner, start, limit + 1, order == "desc")
     data = [_video(job, service) for job in jobs[:limit]]
-    ids = [video.id for video in data] or [None]
-    return VideoList(data=data, first_id=ids[0], last_id=ids[-1], has_more=len(jobs) > limit)
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return VideoList(data=data, first_id=first, last_id=last, has_more=len(jobs) > limit)
 
 
 @router.get("/v1/videos/{video_id}")

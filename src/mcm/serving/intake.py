@@ -146,5 +146,6 @@ def _frames(seconds: str, model: VideoModel) -> int:
 
 
 def longest(model: VideoModel) -> int:
-    """Return the most frames that a model may make; its native number where nothing says more."""
-    return model.defaults.max_frames or model.backbone.spec.frames
+    """Return the most frames that a job may ask of a model: twice as many as it was trained on."""
+    spec = model.backbone.spec
+    return 1 + (2 * spec.frames - 1) // spec.frame_step * spec.frame_step

@@ -68,7 +68,8 @@ class Page:
         """Return the page's components and what happens on a click."""
         first = self._service.models[None]
         names = [(_label(one), one.name) for one in self._service.models]
-        with gr.Blocks(title="Motion Consistency Model", analytics_enabled=False) as page:
+        page: gr.Blocks = gr.Blocks(title="Motion Consistency Model", analytics_enabled=False)
+        with page:
             gr.Markdown("# Video in a few steps")
             with gr.Row():
                 with gr.Column(min_width=300):
