@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def spread_motions(
 
     train(encoder, losses, batches, config, folder, minutes)
     encoder.save_pretrained(folder / "text_encoder")
-    tokenizer.save_pretrained(folder / "tokenizer")
+    copytree(text / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
 
 def motion_codes(states_bld: Tensor, distance: float) -> Tensor:
