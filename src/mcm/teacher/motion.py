@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -52,7 +52,7 @@ def chosen_motions(names: Sequence[str] | None) -> tuple[Motion, ...]:
     """Return the motions of some names, or all.
 
     Raises:
-        UserError: There is no motion of a name, or none is named.
+        UserError: There is no motion of a name.
     """
     wrong = [name for name in names or () if name not in MOTIONS]
     if wrong:
@@ -120,12 +120,17 @@ def train_motion(
             found["contrast"] = -contrast * velocity_loss(unet, schedule, x0, wrong, seed, shift)
         return found
 
-    def batches(start: int) -> Iterator[int]:
-        return iter(range(start, config.steps + 1))
-
     def factor_of(name: str) -> float:
         return 1.0 if "motion_modules." in name else image_factor
 
-    train(unet, losses, batches, config, folder, minutes, factor_of)
+    train(
+        unet,
+        losses,
+        lambda start: range(start, config.steps + 1),
+        config,
+        folder,
+        minutes,
+        factor_of,
+    )
     places.reset()
     unet.save_pretrained(folder / "motion_unet")

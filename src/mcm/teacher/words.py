@@ -9,7 +9,6 @@ former states hardly use; what is not known yet at a token has the codes' mean, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from shutil import copytree
@@ -68,10 +67,7 @@ def spread_motions(
         error = encoder(ids).last_hidden_state - wanted
         return {"states": error.square().sum(-1).mean()}
 
-    def batches(start: int) -> Iterator[int]:
-        return iter(range(start, config.steps + 1))
-
-    train(encoder, losses, batches, config, folder, minutes)
+    train(encoder, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
     encoder.save_pretrained(folder / "text_encoder")
     copytree(text / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
