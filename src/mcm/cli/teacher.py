@@ -65,18 +65,18 @@ def decoder(
 
 @app.command()
 def corpus(
-    shards: Annotated[Path, typer.Argument(help="Folder of video shards.")],
     vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
     output: Folder,
+    count: Annotated[int, typer.Option(help="Number of clips.", min=1)] = 13850,
     part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
     parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
 ) -> None:
-    """Encode the video shards to latent clips; run again to continue."""
+    """Compose poor video and encode it to latent clips; run again to continue."""
     from diffusers import AutoencoderDC
 
     from mcm.teacher.corpus import encode_corpus
 
-    encode_corpus(shards, AutoencoderDC.from_pretrained(vae), output, part, parts)
+    encode_corpus(AutoencoderDC.from_pretrained(vae), output, count, part, parts)
 
 
 @app.command()

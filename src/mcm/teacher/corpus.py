@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,6 @@ from mcm.data.fluent.captions import image_caption
 from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import BACKGROUNDS, MOTIONS, Motion
 from mcm.data.fluent.world import World
-from mcm.data.samples import Sample, SampleError
-from mcm.data.sources import open_source
 
 _CHUNK = 512
 
@@ -76,34 +73,33 @@ def generator_of(*key: int) -> torch.Generator:
 
 
 def encode_corpus(
-    shards: Path, vae: AutoencoderDC, folder: Path, part: int = 0, parts: int = 1
+    vae: AutoencoderDC, folder: Path, count: int, part: int = 0, parts: int = 1
 ) -> None:
-    """Encode every clip of a shard folder; finished chunks of a broken run are kept.
+    """Compose and encode the first ``count`` poor clips; chunks of a broken run are kept.
 
     Several processes share the work when each is given another ``part`` of ``parts``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    clips = iter(open_source(shards))
-    chunks = enumerate(iter(lambda: list(islice(clips, _CHUNK)), []))
-    for number, chunk in chunks:
+    world = World()
+    for number in range(part, -(-count // _CHUNK), parts):
         path = folder / f"clips-{number:04}.safetensors"
-        if number % parts == part and not path.is_file():
-            _encode_chunk(chunk, vae, path)
+        if not path.is_file():
+            clips = range(number * _CHUNK, min((number + 1) * _CHUNK, count))
+            _encode_chunk(world, clips, vae, path)
 
 
 @torch.no_grad()
-def _encode_chunk(chunk: list[Sample | SampleError], vae: AutoencoderDC, path: Path) -> None:
-    samples = [sample for sample in chunk if isinstance(sample, Sample)]
-    latents = torch.stack([_encode_clip(sample, vae) for sample in samples])
-    facts = [{"caption": sample.caption, **sample.metadata} for sample in samples]
+def _encode_chunk(world: World, clips: range, vae: AutoencoderDC, path: Path) -> None:
+    videos = [world.poor_video(number) for number in clips]
+    latents = torch.stack([_encode_clip(video, vae) for video, _, _ in videos])
+    facts = [{"caption": caption, **metadata} for _, caption, metadata in videos]
     partial = path.with_suffix(".part")
     save_file({"latents": latents}, partial, {"facts": json.dumps(facts)})
     partial.replace(path)
 
 
-def _encode_clip(sample: Sample, vae: AutoencoderDC) -> Tensor:
-    assert isinstance(sample.media, bytes)
-    video_tchw = torch.from_numpy(decode(sample.media)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _encode_clip(video: bytes, vae: AutoencoderDC) -> Tensor:
+    video_tchw = torch.from_numpy(decode(video)).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents_tchw: Tensor = vae.encode(video_tchw).latent * vae.config.scaling_factor
     return latents_tchw.transpose(0, 1).half()
 
