@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_FRAMES = [2, 8]
+_FRAMES = [4]
 
 app = typer.Typer(
     add_completion=False,
@@ -156,24 +156,19 @@ def motion(
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
     ] = 3.0,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="<motion>", help="Learn this motion alone; repeat it for more."),
-    ] = None,
-    contrast: Annotated[
-        float,
-        typer.Option(help="Weight of the loss under wrong words, subtracted.", min=0.0, max=0.99),
-    ] = 0.0,
+    supervision: Annotated[
+        float, typer.Option(help="Weight of the deep supervision.", min=0.0)
+    ] = 0.1,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
     from mcm.teacher.loop import LoopConfig
-    from mcm.teacher.motion import chosen_motions, train_motion
+    from mcm.teacher.motion import train_motion
 
-    config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
-    clips = load_corpus(corpus, chosen_motions(only))
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, log_every=25)
+    clips = load_corpus(corpus)
     train_motion(
         clips,
         text,
@@ -184,7 +179,7 @@ def motion(
         batch_frames=batch_frames,
         image_factor=image_factor,
         shift=shift,
-        contrast=contrast,
+        supervision=supervision,
         compiled=compiled,
         minutes=minutes,
     )
