@@ -134,7 +134,7 @@ class LoraVariants:
             self._switch(before)
 
     def cast_inputs(self, enabled: bool) -> None:
-        """Let adapters cast their inputs to float32, which on a half base is needed outside autocast.
+        """Let adapters cast their inputs to float32, as a half base needs it outside autocast.
 
         Autocast would cast the copy back at once, and keep one more for the gradient.
         """
