@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,16 +21,18 @@ from mcm.teacher.autoencoder import (
 from mcm.teacher.corpus import ClipCorpus
 from mcm.teacher.denoiser import (
     SCHEDULER,
+    add_noise,
     load_video_unet,
     make_image_unet,
     shifted_timesteps,
-    velocity_loss,
 )
 from mcm.teacher.text import MAX_TOKENS, make_tokenizer
 
 
 def corpus(clips: int = 10) -> ClipCorpus:
-    return ClipCorpus(torch.zeros(clips, 2, 4, 1, 1).half(), ["a"] * clips, torch.arange(clips))
+    numbers = torch.arange(clips)
+    latents = torch.zeros(clips, 2, 4, 1, 1).half()
+    return ClipCorpus(latents, ["a"] * clips, numbers, numbers % 9, torch.zeros(clips, 4, 4))
 
 
 def test_autoencoder_keeps_its_grid() -> None:
@@ -108,16 +109,14 @@ def test_tokenizer_knows_every_text(tmp_path: Path) -> None:
     assert tokenizer.model_max_length == MAX_TOKENS
 
 
-def test_velocity_loss_is_zero_for_the_truth() -> None:
-    """A network that knows x0 = 0 predicts v = α ε = x_t α / σ, at every noise level."""
+def test_noisy_latents_and_their_velocity_give_the_clean_ones_back() -> None:
+    """x0 = α x_t − σ v, at every noise level."""
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
-
-    def network(x_t: torch.Tensor, t_b: torch.Tensor, _: torch.Tensor) -> SimpleNamespace:
-        alpha, sigma = (value.view(-1, 1, 1, 1) for value in schedule.alpha_sigma(t_b))
-        return SimpleNamespace(sample=x_t * alpha / sigma)
-
-    x0 = torch.zeros(16, 4, 2, 2)
-    assert velocity_loss(network, schedule, x0, x0, (0, 1)) < 1e-10
+    x0 = torch.randn(16, 4, 2, 2)
+    noised = add_noise(schedule, x0, (0, 1))
+    alpha, sigma = (value.view(-1, 1, 1, 1) for value in schedule.alpha_sigma(noised.t_b))
+    found = alpha * noised.x_t - sigma * noised.velocity
+    torch.testing.assert_close(found, x0, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shift", [1.0, 4.0])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from mcm.data.fluent.captions import image_caption
 from mcm.data.fluent.render import decode
-from mcm.data.fluent.scene import BACKGROUNDS, MOTIONS, Motion
-from mcm.data.fluent.world import World
+from mcm.data.fluent.scene import BACKGROUNDS, MOTIONS
+from mcm.data.fluent.scene import path as path_of
+from mcm.data.fluent.world import World, scene_of
 
 _CHUNK = 512
 
@@ -30,11 +31,15 @@ class ClipCorpus:
         latents_ncthw: Scaled latents (n, c, t, h, w) in float16.
         captions: Caption of each clip.
         meaning_n: Number of the (concept, motion, background) combination of each clip.
+        motion_n: Number of the motion in ``MOTIONS``.
+        placement_nt4: Place (x, y), side and angle of the object in each frame.
     """
 
     latents_ncthw: Tensor
     captions: list[str]
     meaning_n: Tensor
+    motion_n: Tensor
+    placement_nt4: Tensor
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -104,17 +109,19 @@ def _encode_clip(video: bytes, vae: AutoencoderDC) -> Tensor:
     return latents_tchw.transpose(0, 1).half()
 
 
-def load_corpus(folder: Path, motions: Sequence[Motion] = MOTIONS) -> ClipCorpus:
-    """Load the encoded clips of a folder into memory, or those of some motions."""
-    latents, captions, meanings = [], [], []
+def load_corpus(folder: Path) -> ClipCorpus:
+    """Load the encoded clips of a folder into memory."""
+    latents, facts = [], []
     for path in sorted(folder.glob("clips-*.safetensors")):
         with safe_open(path, "pt") as file:
-            everything = json.loads(file.metadata()["facts"])
-            kept = [row for row, fact in enumerate(everything) if fact["motion"] in motions]
-            latents.append(file.get_tensor("latents")[kept])
-        facts = [everything[row] for row in kept]
-        captions += [fact["caption"] for fact in facts]
-        meanings += [f"{fact['concept']}/{fact['motion']}/{fact['background']}" for fact in facts]
+            latents.append(file.get_tensor("latents"))
+            facts += json.loads(file.metadata()["facts"])
+    meanings = [f"{fact['concept']}/{fact['motion']}/{fact['background']}" for fact in facts]
     numbers = {meaning: number for number, meaning in enumerate(sorted(set(meanings)))}
-    meaning_n = torch.tensor([numbers[meaning] for meaning in meanings])
-    return ClipCorpus(torch.cat(latents), captions, meaning_n)
+    return ClipCorpus(
+        torch.cat(latents),
+        [fact["caption"] for fact in facts],
+        torch.tensor([numbers[meaning] for meaning in meanings]),
+        torch.tensor([MOTIONS.index(fact["motion"]) for fact in facts]),
+        torch.tensor([[astuple(place) for place in path_of(scene_of(fact))] for fact in facts]),
+    )

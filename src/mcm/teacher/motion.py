@@ -8,15 +8,17 @@ from pathlib import Path
 import torch
 from diffusers import UNetMotionModel
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor
 
 from mcm.backbones.attention import use_folded_attention
-from mcm.data.fluent.scene import MOTIONS, Motion
+from mcm.data.fluent.scene import MOTIONS
+from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
-from mcm.errors import UserError
 from mcm.teacher.corpus import ClipCorpus, generator_of
-from mcm.teacher.denoiser import SCHEDULER, TextStates, load_video_unet, velocity_loss
+from mcm.teacher.denoiser import SCHEDULER, TextStates, add_noise, load_video_unet
 from mcm.teacher.loop import LoopConfig, train
+from mcm.teacher.supervision import Supervised, supervision_losses
 
 
 class Places:
@@ -48,29 +50,17 @@ def draw_places(total: int, count: int, generator: torch.Generator) -> Tensor:
     return edges[:-1] + (share * edges.diff()).long()
 
 
-def chosen_motions(names: Sequence[str] | None) -> tuple[Motion, ...]:
-    """Return the motions of some names, or all.
-
-    Raises:
-        UserError: There is no motion of a name.
-    """
-    wrong = [name for name in names or () if name not in MOTIONS]
-    if wrong:
-        raise UserError(f"only: got {wrong[0]!r}, expected of {', '.join(MOTIONS)}")
-    return tuple(motion for motion in MOTIONS if not names or motion in names)
-
-
 def train_motion(
     corpus: ClipCorpus,
     text: Path,
     start: Path,
     folder: Path,
     config: LoopConfig,
-    frames: Sequence[int] = (2, 8),
+    frames: Sequence[int] = (4,),
     batch_frames: int = 128,
     image_factor: float = 0.5,
     shift: float = 3.0,
-    contrast: float = 0.0,
+    supervision: float = 0.1,
     compiled: bool = False,
     minutes: float | None = None,
 ) -> None:
@@ -88,9 +78,7 @@ def train_motion(
         image_factor: Factor of the image layers' learning rate, which have learnt before; 0
             keeps them as they are. They read the words of motion, so they should go on learning.
         shift: Draws more timesteps at high noise, where motion is decided.
-        contrast: Weight, below 1, of the loss under another motion's words, which is subtracted.
-            All that does not depend on the words cancels, so that reading them is learnt first;
-            predictions then exaggerate, so go on without it.
+        supervision: Weight of the deep supervision.
         compiled: Compile the network first; needs a C++ compiler.
         minutes: Stop after this time even if steps remain.
     """
@@ -99,9 +87,10 @@ def train_motion(
     use_folded_attention(unet.to(memory_format=torch.channels_last))
     if image_factor == 0:
         unet.freeze_unet2d_params()
-    if compiled:
-        unet.compile(dynamic=False)
     places = Places(unet)
+    network = supervised(unet)
+    if compiled:
+        network.compile(dynamic=False)
     states = TextStates(corpus.captions, text)
     schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
 
@@ -109,22 +98,23 @@ def train_motion(
         seen = frames[step % len(frames)]
         index_b = corpus.draw(config.seed, step, max(batch_frames // seen, 1))
         generator = generator_of(config.seed, 1, step)
-        tokens = states.draw(index_b, generator)
+        row_b = states.draw_rows(index_b, generator)
         place_t = draw_places(corpus.latents_ncthw.shape[2], seen, generator)
         places.set(place_t)
         x0 = corpus.clips(index_b)[:, :, place_t]
-        seed = (config.seed, 2, step)
-        found = {"velocity": velocity_loss(unet, schedule, x0, tokens, seed, shift)}
-        if contrast:
-            wrong = states.draw_other_motions(index_b, generator_of(config.seed, 1, step))
-            found["contrast"] = -contrast * velocity_loss(unet, schedule, x0, wrong, seed, shift)
-        return found
+        noised = add_noise(schedule, x0, (config.seed, 2, step), shift)
+        with best_autocast(x0.device):
+            found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
+        motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
+        inner = supervision_losses(maps, words, corpus.placement_nt4[index_b][:, place_t], motion_b)
+        velocity = (found.float() - noised.velocity).square().mean()
+        return {"velocity": velocity} | {k: supervision * v for k, v in inner.items()}
 
     def factor_of(name: str) -> float:
-        return 1.0 if "motion_modules." in name else image_factor
+        return 1.0 if not name.startswith("network.") or "motion_modules." in name else image_factor
 
     train(
-        unet,
+        network,
         losses,
         lambda start: range(start, config.steps + 1),
         config,
@@ -134,3 +124,9 @@ def train_motion(
     )
     places.reset()
     unet.save_pretrained(folder / "motion_unet")
+
+
+def supervised(unet: UNetMotionModel) -> Supervised:
+    """Return a video UNet with heads on the outputs of all its motion modules."""
+    layers = [m for m in unet.modules() if isinstance(m, AnimateDiffTransformer3D)]
+    return Supervised(unet, layers, [layer.proj_out.out_features for layer in layers])

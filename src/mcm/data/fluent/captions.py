@@ -52,20 +52,6 @@ def prompt(combination: Combination) -> str:
     return _fill(_VIDEO_FORMS[0], noun, combination.background, motion)
 
 
-def with_another_motion(caption: str, rng: np.random.Generator) -> str:
-    """Return a video's caption with the motion that it names replaced by another one."""
-    named = [
-        (phrase, motion)
-        for motion, phrases in _MOTION_PHRASES.items()
-        for phrase in phrases
-        if phrase in caption
-    ]
-    phrase, motion = max(named, key=lambda found: len(found[0]))
-    others = [other for other in _MOTION_PHRASES if other != motion]
-    phrases = _MOTION_PHRASES[others[rng.integers(len(others))]]
-    return caption.replace(phrase, phrases[rng.integers(len(phrases))])
-
-
 def image_caption(noun: str, background: str, rng: np.random.Generator) -> str:
     """Return one of the wordings for a still."""
     return _fill(_IMAGE_FORMS[rng.integers(len(_IMAGE_FORMS))], noun, background)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -138,3 +139,11 @@ def scene_metadata(scene: Scene) -> dict[str, Any]:
     combination = data.pop("combination")
     combination["concept_name"] = CONCEPTS[combination["concept"]].name
     return {**combination, **data}
+
+
+def scene_of(metadata: Mapping[str, Any]) -> Scene:
+    """Return the scene that :func:`scene_metadata` wrote; other keys are ignored."""
+    facts = {field.name: metadata[field.name] for field in fields(Scene)[1:]}
+    named = Combination(metadata["concept"], metadata["motion"], metadata["background"])
+    pairs = {name: tuple(facts[name]) for name in ("centre", "shade")}
+    return Scene(named, **(facts | pairs))
