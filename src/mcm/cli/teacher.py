@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_FRAMES = [2, 8]
+_FRAMES = [4]
 
 app = typer.Typer(
     add_completion=False,
@@ -156,24 +156,19 @@ def motion(
     shift: Annotated[
         float, typer.Option(help="Timestep shift: above 1 trains more at high noise.", min=0.1)
     ] = 3.0,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="<motion>", help="Learn this motion alone; repeat it for more."),
-    ] = None,
-    contrast: Annotated[
-        float,
-        typer.Option(help="Weight of the loss under wrong words, subtracted.", min=0.0, max=0.99),
-    ] = 0.0,
+    supervision: Annotated[
+        float, typer.Option(help="Weight of the deep supervision.", min=0.0)
+    ] = 0.1,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
     from mcm.teacher.loop import LoopConfig
-    from mcm.teacher.motion import chosen_motions, train_motion
+    from mcm.teacher.motion import train_motion
 
-    config = LoopConfig(steps=steps, lr=lr, warmup=300, ema_decay=0.999)
-    clips = load_corpus(corpus, chosen_motions(only))
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, log_every=25)
+    clips = load_corpus(corpus)
     train_motion(
         clips,
         text,
@@ -184,7 +179,45 @@ def motion(
         batch_frames=batch_frames,
         image_factor=image_factor,
         shift=shift,
-        contrast=contrast,
+        supervision=supervision,
+        compiled=compiled,
+        minutes=minutes,
+    )
+
+
+@app.command()
+def transformer(
+    corpus: Corpus,
+    text: Text,
+    output: Folder,
+    steps: Steps = 10000,
+    lr: Rate = 6e-4,
+    stills: Annotated[
+        bool, typer.Option("--stills", help="Learn single frames, as a start.")
+    ] = False,
+    batch_frames: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 256,
+    supervision: Annotated[
+        float, typer.Option(help="Weight of the deep supervision.", min=0.0)
+    ] = 0.1,
+    init: Annotated[Path | None, typer.Option(help="Transformer to begin with.")] = None,
+    compiled: Compiled = False,
+    minutes: Minutes = None,
+) -> None:
+    """Train the transformer of the second teacher, on single frames or on clips."""
+    from mcm.teacher.corpus import load_corpus
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.transformer import train_transformer
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.999)
+    train_transformer(
+        load_corpus(corpus),
+        text,
+        output,
+        config,
+        stills=stills,
+        batch_frames=batch_frames,
+        supervision=supervision,
+        init=init,
         compiled=compiled,
         minutes=minutes,
     )
@@ -194,14 +227,28 @@ def motion(
 def assemble(
     vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
     text: Text,
-    unet: Annotated[Path, typer.Option(help="Folder of the trained motion UNet.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    unet: Annotated[Path | None, typer.Option(help="Folder of the trained motion UNet.")] = None,
+    transformer: Annotated[
+        Path | None, typer.Option(help="Folder of the trained transformer, in its place.")
+    ] = None,
     guidance: Annotated[float, typer.Option(help="Best guidance scale of the teacher.")] = 5.0,
+    linked: Annotated[
+        bool, typer.Option("--link", help="Link what a transformer's teacher shares with others.")
+    ] = False,
 ) -> None:
     """Put the parts together as a stock diffusers folder."""
+    from mcm.errors import UserError
     from mcm.teacher.assemble import assemble as write
+    from mcm.teacher.assemble import assemble_transformer
 
-    typer.echo(write(vae, text, unet, output, guidance))
+    if unet is not None and transformer is None:
+        typer.echo(write(vae, text, unet, output, guidance))
+    elif transformer is not None and unet is None:
+        folder = assemble_transformer(vae, text, transformer, output, guidance, linked=linked)
+        typer.echo(folder)
+    else:
+        raise UserError("assemble: expected --unet or --transformer, one of the two")
 
 
 @app.command()

@@ -6,10 +6,10 @@ v-prediction on a schedule with zero terminal SNR (Lin et al., 2023, arXiv 2305.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.text import ClipText
-from mcm.data.fluent.captions import with_another_motion
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
 from mcm.teacher.corpus import ClipCorpus, generator_of
@@ -84,14 +83,19 @@ def load_video_unet(folder: Path) -> UNetMotionModel:
 
 
 class TextStates:
-    """Text states of every caption of a corpus, and of the empty prompt, computed once."""
+    """Text states of every caption of a corpus, and of the empty prompt, computed once.
 
-    def __init__(self, captions: list[str], folder: Path) -> None:
+    ``padding`` is that of `ClipText`.
+    """
+
+    def __init__(
+        self, captions: list[str], folder: Path, padding: Literal["counted", "zeroed"] = "counted"
+    ) -> None:
         text = ClipText(
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             CLIPTextModel.from_pretrained(folder / "text_encoder"),
+            padding,
         )
-        self._text, self._captions = text, captions
         unique = sorted({"", *captions})
         rows = {caption: row for row, caption in enumerate(unique)}
         self.row_n = torch.tensor([rows[caption] for caption in captions])
@@ -103,20 +107,11 @@ class TextStates:
             ]
         )
 
-    def draw(self, index_b: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the states of clips' captions, some replaced by the empty prompt's."""
+    def draw_rows(self, index_b: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows of clips' captions, some replaced by the empty prompt's."""
         rows = self.row_n[index_b].clone()
         rows[torch.rand(len(rows), generator=generator) < DROP_CAPTION] = self.empty
-        return self.states_ukd[rows]
-
-    def draw_other_motions(self, index_b: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what :meth:`draw` does for the same generator, with the motions replaced."""
-        dropped_b = torch.rand(len(index_b), generator=generator) < DROP_CAPTION
-        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
-        captions = [with_another_motion(self._captions[index], rng) for index in index_b]
-        tokens_bld = self._text.encode(captions).tokens_bld
-        tokens_bld[dropped_b] = self.states_ukd[self.empty]
-        return tokens_bld
+        return rows
 
 
 def shifted_timesteps(
@@ -131,25 +126,24 @@ def shifted_timesteps(
     return (shift * u_b / (1 + (shift - 1) * u_b) * num_timesteps).long()
 
 
-def velocity_loss(
-    network: nn.Module,
-    schedule: VarianceSchedule,
-    x0: Tensor,
-    tokens: Tensor,
-    seed: tuple[int, ...],
-    shift: float = 1.0,
-) -> Tensor:
-    """Return the v-prediction loss ‖v̂(α x0 + σ ε, t) − (α ε − σ x0)‖², mean over elements."""
+@dataclass(frozen=True)
+class Noised:
+    """Noisy latents x_t = α x0 + σ ε, their timesteps, and the velocity α ε − σ x0."""
+
+    x_t: Tensor
+    t_b: Tensor
+    velocity: Tensor
+
+
+def add_noise(
+    schedule: VarianceSchedule, x0: Tensor, seed: tuple[int, ...], shift: float = 1.0
+) -> Noised:
+    """Draw timesteps and noise for latents (b, c, …)."""
     generator = generator_of(*seed)
     t_b = shifted_timesteps(len(x0), schedule.num_timesteps, shift, generator)
     noise = torch.randn(x0.shape, generator=generator)
     alpha, sigma = (value.view(-1, *[1] * (x0.ndim - 1)) for value in schedule.alpha_sigma(t_b))
-    x_t = alpha * x0 + sigma * noise
-    if x_t.ndim == 4:
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
-    with best_autocast(x_t.device):
-        predicted: Tensor = network(x_t, t_b, tokens).sample
-    return (predicted.float() - (alpha * noise - sigma * x0)).square().mean()
+    return Noised(alpha * x0 + sigma * noise, t_b, alpha * noise - sigma * x0)
 
 
 def train_image_unet(
@@ -182,9 +176,12 @@ def train_image_unet(
         index_b = corpus.draw(config.seed, step, batch_size)
         generator = generator_of(config.seed, 1, step)
         time_b = torch.randint(0, corpus.latents_ncthw.shape[2], (batch_size,), generator=generator)
-        tokens = states.draw(index_b, generator)
-        x0 = corpus.frames(index_b, time_b)
-        return {"velocity": velocity_loss(unet, schedule, x0, tokens, (config.seed, 2, step))}
+        tokens = states.states_ukd[states.draw_rows(index_b, generator)]
+        noised = add_noise(schedule, corpus.frames(index_b, time_b), (config.seed, 2, step))
+        x_t = noised.x_t.contiguous(memory_format=torch.channels_last)
+        with best_autocast(x_t.device):
+            found = unet(x_t, noised.t_b, tokens).sample
+        return {"velocity": (found.float() - noised.velocity).square().mean()}
 
     train(unet, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
     unet.save_pretrained(folder / "unet")
