@@ -46,6 +46,9 @@ PATCH = 2
 _HEADS = 4
 _HEAD_WIDTH = 64
 _LAYERS = 10
+_OWN = 10.0
+"""Weight of the own places over the rest of the supervision: soon known, they then cost nothing."""
+
 _SUPERVISED = (1, 3, 5, 7)
 """Blocks that are asked: the first has compared neighbours, the last are left to the velocity."""
 
@@ -117,19 +120,21 @@ class SupervisedTransformer(Supervised):
     def own_places_loss(self, frames: int) -> Tensor:
         """Return the cross-entropy of what tokens of the latest call said of their own place.
 
+        It is summed over the three axes and averaged over heads and tokens.
+
         Args:
             frames: Frames of its clips.
         """
         sizes = (frames, *self.frame)
         places = torch.meshgrid(*(torch.arange(size) for size in sizes), indexing="ij")
-        losses = []
+        losses = []  # of every head and axis
         for number, head in enumerate(self.own):
             states = self._seen[number].permute(0, 2, 3, 1).flatten(0, 2)
             said = head(F.layer_norm(states, states.shape[-1:])).float()
             clips = len(said) // places[0].numel()
             for logits, place_thw in zip(said.split(self.axes, -1), places, strict=True):
                 losses.append(F.cross_entropy(logits, place_thw.flatten().repeat(clips)))
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum() / len(self.own)
 
 
 def add_flow_noise(schedule: FlowSchedule, x0: Tensor, seed: tuple[int, ...]) -> Noised:
@@ -196,7 +201,7 @@ def train_transformer(
         motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
         placement_bt4 = corpus.placement_nt4[index_b[:, None], time_bt]
         inner = supervision_losses(maps, words, placement_bt4, motion_b)
-        inner["own"] = own
+        inner["own"] = _OWN * own
         velocity = (found.float() - noised.velocity).square().mean()
         return {"velocity": velocity} | {name: supervision * v for name, v in inner.items()}
 
