@@ -9,20 +9,22 @@ from tests.teacher.test_adaptation import video_unet
 
 from mcm.data.fluent.scene import MOTIONS
 from mcm.teacher.motion import supervised
-from mcm.teacher.supervision import place_maps, supervision_losses
+from mcm.teacher.supervision import EDGE, place_maps, supervision_losses
 
 PLACES = torch.tensor([[[40.0, 88.0, 60.0, 90.0], [80.0, 64.0, 40.0, 0.0]]])
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
 def test_maps_show_size_place_and_turn(size: int) -> None:
+    """∫ sigmoid((r − d) / w) over the plane is π (r² + π² w² / 3)."""
     maps = place_maps(PLACES, size)
     assert maps.shape == (1, 2, 3, size, size)
     at = (torch.arange(size) + 0.5) * 128 / size
     presence = maps[0, :, 0]
     area = presence.sum((1, 2)) * (128 / size) ** 2
     for found, (x, y, side, _) in zip(range(2), PLACES[0].tolist(), strict=True):
-        assert area[found].item() == pytest.approx(math.pi * (0.44 * side) ** 2, rel=0.08)
+        disc = math.pi * ((0.44 * side) ** 2 + (math.pi * EDGE) ** 2 / 3)
+        assert area[found].item() == pytest.approx(disc, rel=0.02)
         share = presence[found] / presence[found].sum()
         assert (share.sum(0) @ at).item() == pytest.approx(x, abs=1.0)
         assert (share.sum(1) @ at).item() == pytest.approx(y, abs=1.0)
@@ -40,7 +42,10 @@ def test_every_motion_module_is_asked_and_the_sample_stays() -> None:
     x, t = torch.randn(2, unet.config["in_channels"], 3, 8, 8), torch.tensor([5, 900])
     text = torch.randn(2 * 3, 7, unet.config["cross_attention_dim"])
     plain = unet(x, t, text).sample
-    sample, maps, words = supervised(unet)(x, t, text)
+    asked = supervised(unet)
+    for parameter in asked.parameters_of_heads():
+        torch.nn.init.normal_(parameter)
+    sample, maps, words = asked(x, t, text)
     assert torch.equal(sample, plain)
     modules = {
         name for name, _ in unet.named_modules() if name.split(".")[-2:-1] == ["motion_modules"]

@@ -46,7 +46,8 @@ _CALL = """video = pipeline(
     guidance_scale=1.0,{more} generator=torch.Generator().manual_seed(0),
 ).frames[0]
 """
-_DECODE = """with torch.no_grad():
+_DECODE = """# The pipeline makes one frame more than asked for; each is decoded by itself.
+with torch.no_grad():
     frames = pipeline.vae.decode(video.transpose(0, 1) / pipeline.vae.config.scaling_factor).sample
 video = pipeline.video_processor.postprocess(frames)
 """
@@ -82,7 +83,7 @@ def usage(exported: Exported, folder: Path, format: str, prompt: str, scheduler:
     )
     call = _CALL.format(
         prompt=prompt,
-        frames=spec.frames,
+        frames=spec.frames - _decodes_frames(exported),
         height=spec.height,
         width=spec.width,
         steps=exported.student.card.steps,
@@ -102,7 +103,10 @@ def _more(exported: Exported) -> str:
 
 
 def _decodes_frames(exported: Exported) -> bool:
-    """Whether the pipeline's class expects a video autoencoder, and the model has another."""
+    """Whether the pipeline's class expects a video autoencoder, and the model has another.
+
+    `WanPipeline` then makes one frame more than it is asked for: it rounds up to 1 + n · 1.
+    """
     backbone = exported.backbone
     return backbone.spec.family == "wan" and isinstance(backbone.codec, FrameCodec)
 

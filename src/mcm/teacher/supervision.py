@@ -25,7 +25,7 @@ MAPS = 3
 _FILL = 0.44
 """Radius of an object over its side."""
 
-_EDGE = 4.0
+EDGE = 4.0
 """Width of a map's soft edge in pixels."""
 
 
@@ -35,7 +35,7 @@ def place_maps(placement_bt4: Tensor, size: int) -> Tensor:
     at = (torch.arange(fine) + 0.5) * FRAME_SIZE / fine
     x, y, side, angle = (value[..., None, None] for value in placement_bt4.unbind(-1))
     distance = ((at - x) ** 2 + (at[:, None] - y) ** 2).sqrt()
-    presence = torch.sigmoid((_FILL * side - distance) / _EDGE)
+    presence = torch.sigmoid((_FILL * side - distance) / EDGE)
     turn = angle.deg2rad().expand_as(presence)
     maps = torch.stack([presence, presence * turn.cos(), presence * turn.sin()], 2)
     return F.avg_pool2d(maps.flatten(0, 2), 2).unflatten(0, maps.shape[:3])
