@@ -67,6 +67,8 @@ def stock_sample(pipeline: Any, backbone: PipelineBackbone, steps: int, **option
         "latents": noise(backbone),
         "output_type": "latent",
     }
+    if spec.family == "wan":
+        call["max_sequence_length"] = spec.max_tokens
     return pipeline(PROMPTS[0], **(call | options)).frames
 
 

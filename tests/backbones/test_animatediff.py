@@ -18,6 +18,7 @@ from mcm.backbones.adapters import save_adapter
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.loading import load_backbone
 from mcm.diffusion import NoiseLevel, Prediction, convert, ddim_step, guide
+from mcm.doctor.ledger import Ledger
 
 
 @torch.no_grad()
@@ -96,6 +97,51 @@ def test_text_states_are_those_of_the_stock_pipeline(
     torch.testing.assert_close(backbone.encode_prompt(PROMPTS).tokens_bld, expected)
     torch.testing.assert_close(backbone.encode_prompt(["", ""]).tokens_bld, empty)
     assert backbone.encode_prompt(PROMPTS).pooled_bd.shape == (2, expected.shape[-1])
+
+
+def test_motion_modules_are_recomputed(
+    backbone: AnimateDiff, latents: Tensor, timesteps: Tensor
+) -> None:
+    backbone.enable_gradient_checkpointing()
+    backbone.add_adapter("student", rank=2, alpha=2.0)
+    modules = {
+        name: module
+        for name, module in backbone.network.named_modules()
+        if name.endswith("motion_modules.0.transformer_blocks.0")
+    }
+    runs = dict.fromkeys(modules, 0)
+    for name, module in modules.items():
+        module.register_forward_hook(
+            lambda *_, name=name: runs.__setitem__(name, runs[name] + 1)  # type: ignore[misc]
+        )
+    with backbone.using("student"):
+        output = backbone.predict(latents, timesteps, backbone.encode_prompt(PROMPTS))
+    assert set(runs.values()) == {1}
+    output.sum().backward()
+    assert {name: runs[name] for name in runs} == dict.fromkeys(modules, 2)
+    assert len(modules) == 5
+
+
+def test_adapters_on_a_half_base_copy_nothing(
+    tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    """Casting inputs to float32 first gives the same numbers and takes more memory."""
+    backbone = load_backbone(tiny_teacher, "cpu", "bfloat16")
+    backbone.add_adapter("student", rank=2, alpha=2.0)
+    condition = backbone.encode_prompt(PROMPTS)
+    results, peaks = [], []
+    for cast in (False, True):
+        backbone.variants.cast_inputs(cast)
+        with Ledger() as ledger, backbone.using("student"):
+            output = backbone.predict(latents, timesteps, condition)
+            output.square().sum().backward()
+        peaks.append(ledger.peak)
+        results.append([output.detach()])
+        for parameter in backbone.adapter_parameters("student").values():
+            results[-1].append(parameter.grad)
+            parameter.grad = None
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
+    assert peaks[0] < 0.9 * peaks[1]
 
 
 def test_says_what_of_a_prompt_is_cut(backbone: AnimateDiff) -> None:

@@ -1,7 +1,8 @@
 import torch
+from diffusers import WanTransformer3DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from mcm.backbones.attention import FoldedAttention, attend
+from mcm.backbones.attention import FoldedAttention, attend, use_shaped_attention
 
 
 def test_states_of_a_prompt_serve_all_its_frames() -> None:
@@ -40,3 +41,30 @@ def test_short_and_long_sequences_take_kernels_that_agree() -> None:
         expected = torch.softmax(query @ key[..., :keys, :].mT / 8**0.5, -1) @ value[..., :keys, :]
         seen = attend(query, key[..., :keys, :], value[..., :keys, :])
         torch.testing.assert_close(seen, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_transformer_attends_as_with_its_stock_processor() -> None:
+    network = WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=14,
+        in_channels=4,
+        out_channels=4,
+        text_dim=8,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=2,
+        rope_max_seq_len=32,
+    )
+    for name, parameter in network.named_parameters():
+        if "norm_" in name:
+            parameter.data.uniform_(0.5, 1.5)
+    x, t, text = torch.randn(2, 4, 3, 8, 4), torch.tensor([999.0, 3.0]), torch.randn(2, 6, 8)
+    results = []
+    for _ in range(2):
+        network.zero_grad()
+        sample = network(x, t, text).sample
+        sample.square().sum().backward()
+        results.append([sample.detach(), *(p.grad for p in network.parameters())])
+        use_shaped_attention(network)
+    for ours, stock in zip(*results, strict=True):
+        torch.testing.assert_close(ours, stock, atol=1e-3, rtol=1e-4)

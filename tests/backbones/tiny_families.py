@@ -26,12 +26,14 @@ from diffusers import (
     WanTransformer3DModel,
 )
 from tests.backbones.tiny import PROMPTS, make_autoencoder, make_text_encoder, make_tokenizer
+from tests.backbones.tiny import WIDTH as CLIP_WIDTH
 from torch import nn
 from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
+from mcm.backbones.wan import per_frame
 
 WIDTH = 16
 NATIVE = {"height": 32, "width": 32, "fps": 8, "guidance": 3.0, "guidance_range": [1.0, 3.0]}
@@ -39,6 +41,7 @@ FRAMES = {
     "modelscope": 4,
     "wan": 5,
     "wan-2.2": 5,
+    "fluent-dit": 4,
     "cogvideox": 9,
     "cogvideox-5b": 9,
     "ltx": 9,
@@ -52,6 +55,7 @@ def make_tiny(family: str, folder: Path) -> Path:
         "modelscope": _modelscope,
         "wan": _wan,
         "wan-2.2": functools.partial(_wan, experts=True),
+        "fluent-dit": _fluent_dit,
         "cogvideox": _cogvideox,
         "cogvideox-5b": functools.partial(_cogvideox, rotary=True),
         "ltx": _ltx,
@@ -125,13 +129,27 @@ def _wan(experts: bool = False) -> DiffusionPipeline:
     )
 
 
-def _wan_transformer() -> nn.Module:
+def _fluent_dit() -> DiffusionPipeline:
+    """Wan's transformer on an image autoencoder and a CLIP text encoder."""
+    tokenizer = make_tokenizer()
+    return WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=make_text_encoder(tokenizer),
+        vae=per_frame(make_autoencoder("dc")).autoencoder,
+        scheduler=UniPCMultistepScheduler(
+            use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+        ),
+        transformer=_wan_transformer(CLIP_WIDTH),
+    )
+
+
+def _wan_transformer(text_dim: int = WIDTH) -> nn.Module:
     return WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
         in_channels=4,
         out_channels=4,
-        text_dim=WIDTH,
+        text_dim=text_dim,
         freq_dim=16,
         ffn_dim=32,
         num_layers=2,

@@ -27,7 +27,9 @@ from mcm.recipe import resolve
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 PROMPTS = ["a fox moving left on a blue background", "a star going up"]
-TEACHERS = {"wan-2.2": "wan-2.2"}
+TEACHERS = {"wan-2.2": "wan-2.2"} | dict.fromkeys(
+    ("fluent-dit-mcm", "fluent-dit-lcm"), "fluent-dit"
+)
 """Tiny models of recipes that need another than their family's usual."""
 SMALL = [
     "student.rank=2",
@@ -190,6 +192,7 @@ def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str)
         ("modelscope", "lora"),
         ("wan-2.2", "lora"),
         ("wan-2.2", "full"),
+        ("fluent-dit", "lora"),
         ("cogvideox", "lora"),
         ("ltx", "full"),
     ],

@@ -73,7 +73,7 @@ def test_a_step_without_values_is_the_real_step(teacher: Path) -> None:
     assert heavy[0] == heavy[1]
 
 
-@pytest.mark.parametrize("family", ["modelscope", "wan-2.2", "ltx", "cogvideox"])
+@pytest.mark.parametrize("family", ["modelscope", "wan-2.2", "fluent-dit", "ltx", "cogvideox"])
 def test_every_family_can_be_drawn(family: str, tmp_path: Path) -> None:
     recipe = recipe_of(make_tiny(family, tmp_path), trainer={"batch_size": 1})
     found = forecast(recipe, budget=None)

@@ -30,7 +30,10 @@ import json, sys, numpy
 for name, readme, out in json.loads(sys.argv[1]):
     text = open(readme).read()
     code = text.split("```python\\n")[1].split("```")[0]
-    code = code.replace("guidance_scale=1.0,", 'guidance_scale=1.0, output_type="np",')
+    if "postprocess" in code:
+        code = code.replace("postprocess(frames)", 'postprocess(frames, output_type="np")')
+    else:
+        code = code.replace("guidance_scale=1.0,", 'guidance_scale=1.0, output_type="np",')
     scope = {}
     exec(code, scope)
     numpy.save(out, scope["video"])

@@ -31,6 +31,7 @@ FAMILIES = (
     "modelscope",
     "wan",
     "wan-2.2",
+    "fluent-dit",
     "ltx",
     "cogvideox",
     "cogvideox-5b",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
+from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
 from mcm.backbones.control import Control
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.latents import FrameCodec
@@ -70,6 +71,14 @@ class AnimateDiff(PipelineBackbone):
             yield
         finally:
             self.control = None
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute blocks in the backward pass, motion modules too, which diffusers leaves out."""
+        super().enable_gradient_checkpointing()
+        network: Any = self.variants.base
+        for block in (*network.down_blocks, *network.up_blocks):
+            for module in block.motion_modules:
+                checkpoint_module(module, checkpoint_function(self.variants))
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         tokens = condition.tokens_bld

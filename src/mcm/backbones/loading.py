@@ -13,7 +13,7 @@ from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, pick_dtype
 from mcm.errors import UserError, nearest
 
-EMBEDDED = ("fluent",)
+EMBEDDED = ("fluent", "fluent-dit")
 _WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 _FAMILIES = {
     "AnimateDiffPipeline": "animatediff",

@@ -38,6 +38,7 @@ LORA_TARGETS = (
     "upsamplers.0.conv",
 )
 """The layers of the released MCM, and the temporal convolutions."""
+_RECOMPUTED = ("resnets", "temp_convs", "attentions", "temp_attentions")
 _USUAL = Native(16, 256, 256, 8, guidance=9.0, guidance_range=(5.0, 15.0))
 
 
@@ -48,10 +49,17 @@ class ModelScope(PipelineBackbone):
     pipeline = "TextToVideoSDPipeline"
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the network's blocks in the backward pass instead of keeping their states."""
+        """Recompute the network's layers in the backward pass instead of keeping their states.
+
+        Layer by layer, as the states inside a whole block are many times those of a layer.
+        """
         network: Any = self.variants.base
-        for block in (*network.down_blocks, network.mid_block, *network.up_blocks):
-            checkpoint_module(block, checkpoint_function(self.variants))
+        blocks = (*network.down_blocks, network.mid_block, *network.up_blocks)
+        layers = [
+            layer for block in blocks for kind in _RECOMPUTED for layer in getattr(block, kind, ())
+        ]
+        for layer in (network.transformer_in, *layers):
+            checkpoint_module(layer, checkpoint_function(self.variants))
         self.codec.enable_gradient_checkpointing()
 
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:

@@ -189,6 +189,8 @@ class PipelineBackbone:
         """Return a stock pipeline that shares the weights and runs at the active variant."""
         import diffusers
 
+        if isinstance(self.variants, LoraVariants):
+            self.variants.cast_inputs(True)
         scheduler = getattr(diffusers, self._scheduler["_class_name"])
         pipeline: DiffusionPipeline = getattr(diffusers, self.pipeline)(
             vae=self.codec.autoencoder,

@@ -60,18 +60,37 @@ class TextEncoder:
 
 
 class ClipText(TextEncoder):
-    """A CLIP text tower: `CLIPTokenizer` and `CLIPTextModel`."""
+    """A CLIP text tower: `CLIPTokenizer` and `CLIPTextModel`.
 
-    def __init__(self, tokenizer: Any, encoder: Any) -> None:
+    Args:
+        tokenizer: `CLIPTokenizer`.
+        encoder: `CLIPTextModel`.
+        padding: Whether the places after the prompt are ``counted`` as words (Stable Diffusion)
+            or ``zeroed`` in the states (Wan).
+        clean: What is done to a prompt before anything else.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        encoder: Any,
+        padding: Literal["counted", "zeroed"] = "counted",
+        clean: Callable[[str], str] = str,
+    ) -> None:
         positions = int(encoder.config.max_position_embeddings)
-        super().__init__(tokenizer, encoder, min(int(tokenizer.model_max_length), positions))
+        length = min(int(tokenizer.model_max_length), positions)
+        super().__init__(tokenizer, encoder, length, clean)
+        self.padding = padding
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Return the last hidden states, padded to ``max_tokens``, and the pooled state."""
-        ids_bl, _ = self._tokenize(prompts)
+        ids_bl, mask_bl = self._tokenize(prompts)
         states = self.encoder(ids_bl)
-        return Condition(states.last_hidden_state.float(), states.pooler_output.float())
+        tokens_bld = states.last_hidden_state.float()
+        if self.padding == "zeroed":
+            tokens_bld = torch.where(mask_bl[..., None], tokens_bld, 0.0)
+        return Condition(tokens_bld, states.pooler_output.float())
 
 
 class T5Text(TextEncoder):

@@ -110,6 +110,7 @@ class LoraVariants:
             inject_adapter_in_model(config, self._base, name)
         self._trainable[name], self._scales[name] = trainable, (rank, alpha)
         self._layers = [m for m in self._base.modules() if isinstance(m, BaseTunerLayer)]
+        self.cast_inputs(False)
         for parameter in self.parameters(name).values():
             parameter.data = parameter.data.float()
         for adapter, learns in self._trainable.items():
@@ -131,6 +132,14 @@ class LoraVariants:
             yield
         finally:
             self._switch(before)
+
+    def cast_inputs(self, enabled: bool) -> None:
+        """Let adapters cast their inputs to float32, as a half base needs it outside autocast.
+
+        Autocast would cast the copy back at once, and keep one more for the gradient.
+        """
+        for layer in self._layers:
+            layer.cast_input_dtype_enabled = enabled
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """Return the parameters of an adapter, as ``<module>.lora_A.weight`` and ``…lora_B…``."""

@@ -2,7 +2,8 @@
 
 Wan Team, *Wan: Open and Advanced Large-Scale Video Generative Models*, 2025 (arXiv 2503.20314).
 Wan 2.2 A14B has two experts, one for the noisier timesteps and one for the others; TI2V-5B is one
-transformer on a stronger autoencoder.
+transformer on a stronger autoencoder. A small model may stand on an image autoencoder, frame by
+frame, and a CLIP text encoder instead, as the embedded one does.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcm.backbones.attention import use_shaped_attention
 from mcm.backbones.base import Condition
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.image_start import ImageStart
+from mcm.backbones.latents import FrameCodec, VideoCodec
 from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts
-from mcm.backbones.text import T5Text
+from mcm.backbones.text import ClipText, T5Text, TextEncoder
 from mcm.backbones.variants import Mode
 from mcm.backbones.video_latents import CausalAutoencoder
 from mcm.diffusion import FlowSchedule
@@ -97,6 +100,15 @@ class Experts(nn.Module):
         return (torch.cat(outputs)[torch.cat(places).argsort()],)
 
 
+def per_frame(autoencoder: Any) -> FrameCodec:
+    """Return an image autoencoder as Wan's, with the two numbers that `WanPipeline` asks of it."""
+    codec = FrameCodec(autoencoder.to(memory_format=torch.channels_last))
+    autoencoder.register_to_config(
+        scale_factor_spatial=codec.spatial_factor, scale_factor_temporal=codec.temporal_factor
+    )
+    return codec
+
+
 class WanAutoencoder(CausalAutoencoder):
     """`AutoencoderKLWan`: one latent frame at a time."""
 
@@ -131,14 +143,12 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> Wan:
     Raises:
         UserError: A component is missing, broken or does not fit the others.
     """
-    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
-
     scheduler = folder.scheduler()
     schedule = FlowSchedule.from_scheduler_config(scheduler)
     network, usual = _network(folder, schedule)
-    codec = WanAutoencoder(folder.model("vae", "AutoencoderKLWan"))
-    encoder = folder.model("text_encoder", "UMT5EncoderModel")
-    text = T5Text(folder.tokenizer("T5TokenizerFast"), encoder, _MAX_TOKENS, "zeroed", prompt_clean)
+    if folder.device.type in ("cpu", "meta"):
+        use_shaped_attention(network)
+    codec, text = _codec(folder), _text(folder)
     config: Any = (network.transformer if isinstance(network, Experts) else network).config
     folder.check_fit(
         [
@@ -152,6 +162,31 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> Wan:
     backbone = Wan(spec, Parts(network, codec, text, scheduler, schedule), mode)
     backbone.expands_timesteps = bool(folder.index.get("expand_timesteps"))
     return backbone
+
+
+def _text(folder: PipelineFolder) -> TextEncoder:
+    """Return the text encoder, whose states are zero after the prompt, as `WanPipeline` has them.
+
+    Raises:
+        UserError: It is missing, broken or of another class.
+    """
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    kinds = ("UMT5EncoderModel", "CLIPTextModel")
+    encoder = folder.model("text_encoder", *kinds)
+    if folder.kind("text_encoder", *kinds) == "CLIPTextModel":
+        return ClipText(folder.tokenizer("CLIPTokenizer"), encoder, "zeroed", prompt_clean)
+    tokenizer = folder.tokenizer("T5TokenizerFast")
+    return T5Text(tokenizer, encoder, _MAX_TOKENS, "zeroed", prompt_clean)
+
+
+def _codec(folder: PipelineFolder) -> VideoCodec:
+    """Return Wan's own autoencoder, or an image autoencoder frame by frame."""
+    kinds = ("AutoencoderKLWan", "AutoencoderDC")
+    vae = folder.model("vae", *kinds)
+    if folder.kind("vae", *kinds) == "AutoencoderKLWan":
+        return WanAutoencoder(vae)
+    return per_frame(vae)
 
 
 def _network(folder: PipelineFolder, schedule: FlowSchedule) -> tuple[nn.Module, Native]:

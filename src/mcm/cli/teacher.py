@@ -186,17 +186,69 @@ def motion(
 
 
 @app.command()
+def transformer(
+    corpus: Corpus,
+    text: Text,
+    output: Folder,
+    steps: Steps = 10000,
+    lr: Rate = 6e-4,
+    stills: Annotated[
+        bool, typer.Option("--stills", help="Learn single frames, as a start.")
+    ] = False,
+    batch_frames: Annotated[int, typer.Option(help="Frames in a batch.", min=1)] = 256,
+    supervision: Annotated[
+        float, typer.Option(help="Weight of the deep supervision.", min=0.0)
+    ] = 0.1,
+    init: Annotated[Path | None, typer.Option(help="Transformer to begin with.")] = None,
+    compiled: Compiled = False,
+    minutes: Minutes = None,
+) -> None:
+    """Train the transformer of the second teacher, on single frames or on clips."""
+    from mcm.teacher.corpus import load_corpus
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.transformer import train_transformer
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.999)
+    train_transformer(
+        load_corpus(corpus),
+        text,
+        output,
+        config,
+        stills=stills,
+        batch_frames=batch_frames,
+        supervision=supervision,
+        init=init,
+        compiled=compiled,
+        minutes=minutes,
+    )
+
+
+@app.command()
 def assemble(
     vae: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
     text: Text,
-    unet: Annotated[Path, typer.Option(help="Folder of the trained motion UNet.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    unet: Annotated[Path | None, typer.Option(help="Folder of the trained motion UNet.")] = None,
+    transformer: Annotated[
+        Path | None, typer.Option(help="Folder of the trained transformer, in its place.")
+    ] = None,
     guidance: Annotated[float, typer.Option(help="Best guidance scale of the teacher.")] = 5.0,
+    linked: Annotated[
+        bool, typer.Option("--link", help="Link what a transformer's teacher shares with others.")
+    ] = False,
 ) -> None:
     """Put the parts together as a stock diffusers folder."""
+    from mcm.errors import UserError
     from mcm.teacher.assemble import assemble as write
+    from mcm.teacher.assemble import assemble_transformer
 
-    typer.echo(write(vae, text, unet, output, guidance))
+    if unet is not None and transformer is None:
+        typer.echo(write(vae, text, unet, output, guidance))
+    elif transformer is not None and unet is None:
+        folder = assemble_transformer(vae, text, transformer, output, guidance, linked=linked)
+        typer.echo(folder)
+    else:
+        raise UserError("assemble: expected --unet or --transformer, one of the two")
 
 
 @app.command()

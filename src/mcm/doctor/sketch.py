@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -35,6 +34,17 @@ from mcm.errors import UserError
 from mcm.settings import Recipe
 
 _CLIP_TOKENS = 77
+
+
+@dataclass(frozen=True)
+class TokenizerSize:
+    """What the text encoders ask of a tokenizer before they use it.
+
+    Attributes:
+        model_max_length: Longest text in tokens.
+    """
+
+    model_max_length: int
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,10 @@ class ConfigFolder(PipelineFolder):
             return maker(maker.config_class.from_pretrained(path)).to(self.dtype)
 
     def tokenizer(self, kind: str) -> Any:
-        """Return what the text encoders ask of a tokenizer before they use it."""
+        """Return the length of texts in the place of a tokenizer."""
         path = self.path / "tokenizer" / "tokenizer_config.json"
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return SimpleNamespace(model_max_length=values.get("model_max_length", _CLIP_TOKENS))
+        return TokenizerSize(values.get("model_max_length", _CLIP_TOKENS))
 
 
 @dataclass(frozen=True)

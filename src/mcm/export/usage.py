@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mcm.backbones.latents import FrameCodec
 from mcm.export.student import Exported
 
 _TEACHER = """import torch
@@ -45,6 +46,11 @@ _CALL = """video = pipeline(
     guidance_scale=1.0,{more} generator=torch.Generator().manual_seed(0),
 ).frames[0]
 """
+_DECODE = """# The pipeline makes one frame more than asked for; each is decoded by itself.
+with torch.no_grad():
+    frames = pipeline.vae.decode(video.transpose(0, 1) / pipeline.vae.config.scaling_factor).sample
+video = pipeline.video_processor.postprocess(frames)
+"""
 
 
 def usage(exported: Exported, folder: Path, format: str, prompt: str, scheduler: str) -> str:
@@ -77,13 +83,32 @@ def usage(exported: Exported, folder: Path, format: str, prompt: str, scheduler:
     )
     call = _CALL.format(
         prompt=prompt,
-        frames=spec.frames,
+        frames=spec.frames - _decodes_frames(exported),
         height=spec.height,
         width=spec.width,
         steps=exported.student.card.steps,
-        more=f" frame_rate={spec.fps}," if spec.family == "ltx" else "",
+        more=_more(exported),
     )
-    return whole + call
+    return whole + call + (_DECODE if _decodes_frames(exported) else "")
+
+
+def _more(exported: Exported) -> str:
+    """Return the arguments that only some pipelines need."""
+    spec = exported.backbone.spec
+    if spec.family == "ltx":
+        return f" frame_rate={spec.fps},"
+    if _decodes_frames(exported):
+        return f'\n    max_sequence_length={spec.max_tokens}, output_type="latent",'
+    return ""
+
+
+def _decodes_frames(exported: Exported) -> bool:
+    """Whether the pipeline's class expects a video autoencoder, and the model has another.
+
+    `WanPipeline` then makes one frame more than it is asked for: it rounds up to 1 + n · 1.
+    """
+    backbone = exported.backbone
+    return backbone.spec.family == "wan" and isinstance(backbone.codec, FrameCodec)
 
 
 def _teacher(exported: Exported, format: str) -> str:

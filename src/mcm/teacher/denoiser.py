@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
@@ -83,12 +83,18 @@ def load_video_unet(folder: Path) -> UNetMotionModel:
 
 
 class TextStates:
-    """Text states of every caption of a corpus, and of the empty prompt, computed once."""
+    """Text states of every caption of a corpus, and of the empty prompt, computed once.
 
-    def __init__(self, captions: list[str], folder: Path) -> None:
+    ``padding`` is that of `ClipText`.
+    """
+
+    def __init__(
+        self, captions: list[str], folder: Path, padding: Literal["counted", "zeroed"] = "counted"
+    ) -> None:
         text = ClipText(
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             CLIPTextModel.from_pretrained(folder / "text_encoder"),
+            padding,
         )
         unique = sorted({"", *captions})
         rows = {caption: row for row, caption in enumerate(unique)}
