@@ -18,7 +18,7 @@ from mcm.data.image import read_image
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
 from mcm.errors import UserError
-from mcm.teacher.corpus import ClipCorpus
+from mcm.teacher.corpus import LatentCorpus
 from mcm.teacher.denoiser import train_image_unet
 from mcm.teacher.loop import LoopConfig
 
@@ -95,7 +95,7 @@ def _image_layers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if "motion_modules." not in name}
 
 
-def _encoded(images: Path, vae: Path, path: Path) -> ClipCorpus:
+def _encoded(images: Path, vae: Path, path: Path) -> LatentCorpus:
     """Return the images as clips of one latent frame; encoded once, kept in a file."""
     samples = [sample for sample in open_source(images) if isinstance(sample, Sample)]
     if not samples:
@@ -105,7 +105,7 @@ def _encoded(images: Path, vae: Path, path: Path) -> ClipCorpus:
         save_file({"latents": torch.stack([_encode(s, model) for s in samples])}, path)
     latents = load_file(path)["latents"]
     captions = [sample.caption for sample in samples]
-    return ClipCorpus(latents, captions, torch.arange(len(captions)))
+    return LatentCorpus(latents, captions)
 
 
 @torch.no_grad()

@@ -24,22 +24,16 @@ _CHUNK = 512
 
 
 @dataclass(frozen=True)
-class ClipCorpus:
-    """Latent clips of the video domain.
+class LatentCorpus:
+    """Latent clips, or stills as clips of one frame, with their captions.
 
     Attributes:
         latents_ncthw: Scaled latents (n, c, t, h, w) in float16.
         captions: Caption of each clip.
-        meaning_n: Number of the (concept, motion, background) combination of each clip.
-        motion_n: Number of the motion in ``MOTIONS``.
-        placement_nt4: Place (x, y), side and angle of the object in each frame.
     """
 
     latents_ncthw: Tensor
     captions: list[str]
-    meaning_n: Tensor
-    motion_n: Tensor
-    placement_nt4: Tensor
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -61,6 +55,21 @@ class ClipCorpus:
             first = max(start - epoch * len(self), 0)
             numbers.append(order[first : start + count - epoch * len(self)])
         return torch.cat(numbers)
+
+
+@dataclass(frozen=True)
+class ClipCorpus(LatentCorpus):
+    """Latent clips of the video domain.
+
+    Attributes:
+        meaning_n: Number of the (concept, motion, background) combination of each clip.
+        motion_n: Number of the motion in ``MOTIONS``.
+        placement_nt4: Place (x, y), side and angle of the object in each frame.
+    """
+
+    meaning_n: Tensor
+    motion_n: Tensor
+    placement_nt4: Tensor
 
     def every_wording(self) -> Iterator[str]:
         """Yield the captions and wordings of stills, so that the vocabulary knows every noun."""

@@ -19,7 +19,7 @@ from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.text import ClipText
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
-from mcm.teacher.corpus import ClipCorpus, generator_of
+from mcm.teacher.corpus import LatentCorpus, generator_of
 from mcm.teacher.loop import LoopConfig, train
 from mcm.teacher.text import WIDTH
 
@@ -147,7 +147,7 @@ def add_noise(
 
 
 def train_image_unet(
-    corpus: ClipCorpus,
+    corpus: LatentCorpus,
     text: Path,
     folder: Path,
     config: LoopConfig,

@@ -38,7 +38,8 @@ def place_maps(placement_bt4: Tensor, size: int) -> Tensor:
     presence = torch.sigmoid((_FILL * side - distance) / EDGE)
     turn = angle.deg2rad().expand_as(presence)
     maps = torch.stack([presence, presence * turn.cos(), presence * turn.sin()], 2)
-    return F.avg_pool2d(maps.flatten(0, 2), 2).unflatten(0, maps.shape[:3])
+    pooled: Tensor = F.avg_pool2d(maps.flatten(0, 2), 2).unflatten(0, maps.shape[:3])
+    return pooled
 
 
 class Supervised(nn.Module):
