@@ -11,102 +11,39 @@ found when all bits of the vote over the frames are right.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import time
 from collections.abc import Callable
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mcm.data.fluent.world import World
-from mcm.media.images import with_one_palette
+from mcm.safety.distortions import (
+    Distortion,
+    Frames,
+    crop,
+    gif,
+    h264,
+    one_after_other,
+    resized,
+    scale,
+    screenshot,
+    tone,
+    vp9,
+)
 from mcm.safety.search import find
 from mcm.safety.watermark import embed
 
-Frames = NDArray[np.uint8]
-Attack = Callable[[Frames], Frames]
 _CHANCE = np.random.default_rng(0)
 
 
-def coded(frames: Frames, codec: str, container: str, **options: object) -> Frames:
-    """Encode and decode again."""
-    odd = frames.shape[1] % 2, frames.shape[2] % 2
-    even = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as target:
-        stream: Any = target.add_stream(codec, rate=8)
-        stream.height, stream.width = even.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {name.replace("_", "-"): str(value) for name, value in options.items()}
-        for frame in even:
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        target.mux(stream.encode(None))
-    buffer.seek(0)
-    with av.open(buffer) as source:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)])
-
-
-def h264(crf: int) -> Attack:
-    return lambda frames: coded(frames, "libx264", "mp4", crf=crf, preset="veryfast")
-
-
-def vp9(frames: Frames) -> Frames:
-    return coded(frames, "libvpx-vp9", "webm", crf=32, b=0, deadline="good", cpu_used=5)
-
-
-def gif(frames: Frames) -> Frames:
-    return np.stack([np.asarray(image.convert("RGB")) for image in with_one_palette(frames)])
-
-
-def resized(frames: Frames, height: int, width: int) -> Frames:
-    images = [Image.fromarray(frame) for frame in frames]
-    return np.stack(
-        [np.asarray(i.resize((width, height), Image.Resampling.BICUBIC)) for i in images]
-    )
-
-
-def scale(factor: float) -> Attack:
-    return lambda frames: resized(
-        frames, round(frames.shape[1] * factor), round(frames.shape[2] * factor)
-    )
-
-
-def crop(high: float, wide: float) -> Attack:
-    """Keep a share of each side, anywhere."""
-
-    def attack(frames: Frames) -> Frames:
-        height, width = round(frames.shape[1] * high), round(frames.shape[2] * wide)
-        top = _CHANCE.integers(frames.shape[1] - height + 1)
-        left = _CHANCE.integers(frames.shape[2] - width + 1)
-        return frames[:, top : top + height, left : left + width]
-
-    return attack
-
-
 def crop_and_stretch(frames: Frames) -> Frames:
-    return resized(crop(0.8, 0.9)(frames), *frames.shape[1:3])
+    return resized(crop(0.8, 0.9, _CHANCE)(frames), *frames.shape[1:3])
 
 
-def tone(brightness: float, contrast: float) -> Attack:
-    def attack(frames: Frames) -> Frames:
-        changed = (frames.astype(np.float32) - 128) * contrast + 128 + brightness
-        return np.clip(changed, 0, 255).astype(np.uint8)
-
-    return attack
-
-
-def screenshot(frames: Frames) -> Frames:
-    """One frame of the H.264 file, as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(h264(23)(frames)[len(frames) // 2]).save(buffer, "JPEG", quality=85)
-    return np.asarray(Image.open(buffer).convert("RGB"))[None]
-
-
-ATTACKS: dict[str, Attack] = {
+ATTACKS: dict[str, Distortion] = {
     "none": lambda frames: frames,
     "H.264 crf 23": h264(23),
     "H.264 crf 28": h264(28),
@@ -117,10 +54,10 @@ ATTACKS: dict[str, Attack] = {
     "resize 0.75": scale(0.75),
     "resize 1.5": scale(1.5),
     "resize 2": scale(2),
-    "resize 0.5, crf 23": lambda frames: h264(23)(scale(0.5)(frames)),
-    "crop 20% of the area": crop(0.894, 0.894),
-    "crop 20% of each side": crop(0.8, 0.8),
-    "crop sides 20%, crf 23": lambda frames: h264(23)(crop(0.8, 0.8)(frames)),
+    "resize 0.5, crf 23": one_after_other(scale(0.5), h264(23)),
+    "crop 20% of the area": crop(0.894, 0.894, _CHANCE),
+    "crop 20% of each side": crop(0.8, 0.8, _CHANCE),
+    "crop sides 20%, crf 23": one_after_other(crop(0.8, 0.8, _CHANCE), h264(23)),
     "crop, stretched back": crop_and_stretch,
     "trim to 5 frames": lambda frames: frames[4:9],
     "half the frame rate": lambda frames: frames[::2],
@@ -136,12 +73,7 @@ ATTACKS: dict[str, Attack] = {
 
 def clip(world: World, number: int, kind: str, size: tuple[int, int]) -> Frames:
     """Return a clip of the evaluation split, clean or poor, enlarged to a size (h, w)."""
-    if kind == "clean":
-        images = [np.asarray(i.convert("RGB")) for i in world.clip(number, "evaluation").frames]
-    else:
-        with av.open(io.BytesIO(world.poor_video(number, "evaluation")[0])) as video:
-            images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-    frames = np.stack(images)
+    frames = real_clip(kind, number, "evaluation")
     return frames if frames.shape[1:3] == size else resized(frames, *size)
 
 

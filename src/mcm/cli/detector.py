@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train and judge the detector of generated clips that `mcm verify` asks.",
+    help="Train and judge the detector of generated clips.",
 )
 
 Generated = Annotated[

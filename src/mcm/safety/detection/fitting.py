@@ -21,8 +21,8 @@ from mcm.safety.detection.model import Forensic, probability
 
 Array = NDArray[np.floating[Any]]
 
-_HIDDEN, _STEPS, _LR, _DECAY = 32, 400, 1e-2, 0.1
-_LIMIT, _NOISE = 8.0, 0.1
+_HIDDEN, _STEPS, _LR, _DECAY = 32, 400, 1e-2, 1.0
+_LIMIT, _NOISE = 8.0, 0.3
 _LEAST_CLIPS = 10
 
 

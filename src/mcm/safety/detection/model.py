@@ -23,6 +23,7 @@ from mcm.safety.detector import Detection
 Array = NDArray[np.floating[Any]]
 
 DEFAULT_WEIGHTS = Path(__file__).parents[2] / "weights" / "detectors" / "forensic.safetensors"
+_HEADER = "traces and facts"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,10 @@ def save_forensic(model: Forensic, path: Path) -> None:
     """Write a detector as one safetensors file."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.asarray(getattr(model, name), np.float32) for name in _arrays()}
+    arrays = {name: np.array(getattr(model, name), np.float32, order="C") for name in _arrays()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
-    header = {"facts": json.dumps(model.facts), "traces": json.dumps(trace_names())}
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, partial, header)
+    save_file(arrays, partial, {_HEADER: json.dumps([trace_names(), model.facts])})
     partial.replace(path)
 
 
@@ -121,9 +121,8 @@ def load_forensic(path: Path = DEFAULT_WEIGHTS) -> Forensic:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            names, facts = json.loads((file.metadata() or {})[_HEADER])
             arrays = {name: file.get_tensor(name) for name in _arrays()}
-            facts, names = json.loads(header["facts"]), json.loads(header["traces"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(
             f"detector {path}: not readable ({error}); expected a file of `mcm detector train`"
