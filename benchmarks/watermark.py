@@ -16,6 +16,7 @@ found when all bits of the vote over the frames are right.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.data.fluent.scene import BACKGROUNDS
+from mcm.data.fluent.world import World
 from mcm.safety.detection.material import REAL, real_clip
 from mcm.safety.distortions import (
     Distortion,
@@ -157,7 +160,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     attacks = {name: ATTACKS[name] for name in arguments.only or ATTACKS}
     found: dict[str, int] = dict.fromkeys(attacks, 0)
     quality, seconds, reading = [], [], []
-    for number in range(arguments.first, arguments.first + arguments.clips):
+    for number in chosen(arguments.ground, arguments.first, arguments.clips):
         frames = clip(7 * number, arguments.kind, (height, width))
         payload = int(np.random.default_rng(number).integers(2**32))
         start = time.perf_counter()
@@ -178,6 +181,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "kind": arguments.kind,
         "clips": arguments.clips,
         "first": arguments.first,
+        "ground": arguments.ground,
         "psnr_least": round(min(quality), 2),
         "psnr_mean": round(float(np.mean(quality)), 2),
         "embed_seconds": round(float(np.median(seconds)), 4),
@@ -187,6 +191,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             name: round(100 * count / arguments.clips, 1) for name, count in found.items()
         },
     }
+
+
+def chosen(ground: str | None, first: int, count: int) -> list[int]:
+    """Return the numbers of clips, those on a ground only if one is named."""
+    world, numbers = World(), itertools.count(first)
+    fitting = (
+        number
+        for number in numbers
+        if ground in (None, world.scene(7 * number, "evaluation").combination.background)
+    )
+    return list(itertools.islice(fitting, count))
 
 
 def unmarked(count: int, folder: Path, part: int, parts: int) -> dict[str, Any]:
@@ -236,6 +251,7 @@ def main() -> None:
     parser.add_argument("--kind", default="clean", choices=["clean", "poor"])
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="number of the first clip")
+    parser.add_argument("--ground", choices=list(BACKGROUNDS), help="clips on this one alone")
     parser.add_argument("--only", nargs="+", choices=list(ATTACKS), help="these attacks alone")
     parser.add_argument("--method", default="mcm")
     parser.add_argument("--unmarked", type=int, help="count false alarms in so many clips instead")
