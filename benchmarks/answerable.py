@@ -55,7 +55,9 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     options = {"steps": asked.steps, "sampler": asked.sampler}
     runs = []
     for number in range(asked.runs + 1):
-        clip, generating = timed(lambda seed=number: model.generate(asked.prompt, seed=seed, **options))
+        clip, generating = timed(
+            lambda seed=number: model.generate(asked.prompt, seed=seed, **options)
+        )
         order = sorted(policies, reverse=bool(number % 2))
         took = {
             name: written(clip, folder / f"{name}{asked.ending}", policies[name]) for name in order

@@ -27,7 +27,9 @@ Generated = Annotated[
 Real = Annotated[
     list[str], typer.Option(help="Real clips: clean, poor, or files:FOLDER; repeat it for more.")
 ]
-Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumed if there.")]
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder of the run; resumed if there.")
+]
 Count = Annotated[int, typer.Option(help="Clips of each source.", min=1)]
 
 

@@ -43,7 +43,9 @@ def test_frames_that_stand_still_and_noise_that_is_new() -> None:
 
 def test_blur_takes_from_the_high_bands_only() -> None:
     fresh = noise(6, 128, 128)
-    pairs = fresh[:, 1:, 1:].astype(int) + fresh[:, :-1, 1:] + fresh[:, 1:, :-1] + fresh[:, :-1, :-1]
+    pairs = (
+        fresh[:, 1:, 1:].astype(int) + fresh[:, :-1, 1:] + fresh[:, 1:, :-1] + fresh[:, :-1, :-1]
+    )
     sharp, soft = seen(fresh), seen((pairs // 4).astype(np.uint8))
     assert soft["spectrum 12"] < sharp["spectrum 12"] - 1
     assert soft["spectrum 1"] == pytest.approx(sharp["spectrum 1"], abs=0.3)

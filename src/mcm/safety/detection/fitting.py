@@ -73,7 +73,9 @@ def fit(clips: Labelled, domain: float = 0.99, seed: int = 0) -> Forensic:
         for held, what in ((False, "to learn from"), (True, "to calibrate with")):
             count = int(((clips.generated == label) & (clips.held == held)).sum())
             if count < _LEAST_CLIPS:
-                raise UserError(f"{name} clips {what}: got {count}, expected {_LEAST_CLIPS} or more")
+                raise UserError(
+                    f"{name} clips {what}: got {count}, expected {_LEAST_CLIPS} or more"
+                )
     learn, held = clips.only(~clips.held), clips.only(clips.held)
     model = _with_domain(_network(learn, seed), learn, held, domain)
     slope, shift = _calibration(model.raw_logits(held.traces), held)
@@ -110,9 +112,7 @@ def _network(clips: Labelled, seed: int) -> Forensic:
     )  # fmt: skip
 
 
-def _with_domain(
-    model: Forensic, learn: Labelled, held: Labelled, domain: float
-) -> Forensic:
+def _with_domain(model: Forensic, learn: Labelled, held: Labelled, domain: float) -> Forensic:
     """Add both classes' centres, their common covariance, and the limit of the domain."""
     x_nd = model.standardised(learn.traces).clip(-_LIMIT, _LIMIT)
     centres = np.stack([x_nd[learn.generated == label].mean(0) for label in (False, True)])

@@ -203,8 +203,7 @@ def _models(text: str) -> list[Source]:
 
     digest = weights_digest(contender.model)
     return [
-        Source(f"{contender.label}@{steps}", True, of(steps), digest)
-        for steps in contender.steps
+        Source(f"{contender.label}@{steps}", True, of(steps), digest) for steps in contender.steps
     ]
 
 

@@ -153,7 +153,9 @@ def _page(told: dict[str, Any]) -> str:
         for name, value in told.items()
         if not isinstance(value, list | dict)
     )
-    return f"# The detector `forensic`\n\n{facts}\n\n![Reliability](reliability.png)\n\n{heads}{lines}"
+    return (
+        f"# The detector `forensic`\n\n{facts}\n\n![Reliability](reliability.png)\n\n{heads}{lines}"
+    )
 
 
 def _cell(value: object) -> str:
