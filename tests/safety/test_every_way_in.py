@@ -73,7 +73,7 @@ def test_a_prompt_is_refused_with_the_same_reason(
     assert REASON in way(server, BAD)
     assert way(server, FOX) == "made"
     log = [json.loads(line) for line in (home / "audit.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in log][0] == "prompt refused"
+    assert log[0]["event"] == "prompt refused"
 
 
 def test_the_command_line_refuses_before_it_loads_anything(
