@@ -92,7 +92,8 @@ def _network(clips: Labelled, seed: int) -> Forensic:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(x_nd.shape[1], _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 1))
+        first, last = nn.Linear(x_nd.shape[1], _HIDDEN), nn.Linear(_HIDDEN, 1)
+    net = nn.Sequential(first, nn.SiLU(), last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=_LR, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     for _ in range(_STEPS):
@@ -102,7 +103,6 @@ def _network(clips: Labelled, seed: int) -> Forensic:
         (losses * len(y_n)).backward()
         optimizer.step()
         schedule.step()
-    first, last = net[0], net[2]
     arrays = (first.weight.T, first.bias, last.weight[0], last.bias[0])
     hidden, hidden_bias, output, output_bias = (a.detach().numpy().copy() for a in arrays)
     one, nothing, empty = np.float32(1), np.float32(0), np.zeros((0, 0), np.float32)

@@ -125,7 +125,7 @@ def _pooled(groups: Sequence[Group], trained: bool) -> Row:
 
 
 def _figures(real: Array, generated: Array, real_inside: Array, inside: Array) -> Row:
-    told = {
+    told: Row = {
         "clips": len(generated),
         "unknown": round(1 - len(inside) / len(generated), 4),
         "auc": round(auc(real, generated), 4),
