@@ -25,6 +25,7 @@ from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.contenders import parse_contender, weights_digest
 from mcm.evaluation.embedded import Request
+from mcm.evaluation.metric import Observation
 from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.runs import Row, observe_all
 from mcm.progress import progress
@@ -90,13 +91,14 @@ class Traced:
     name: str
     distortion: Distortion
 
-    def observe(self, clip: EvaluationClip) -> list[float] | None:
-        """Return the traces; ``None`` of a clip that is too short."""
+    def observe(self, clip: EvaluationClip) -> Observation:
+        """Return the traces; nothing of a clip that is too short."""
         if len(clip.frames_thwc) < LEAST_FRAMES:
-            return None
+            return {}
         chance = crc32(f"{clip.key} {self.name}".encode())
         frames = embed(clip.frames_thwc, chance) if chance & 1 else clip.frames_thwc
-        return [round(float(value), 4) for value in traces(self.distortion(frames))]
+        seen = traces(self.distortion(frames))
+        return {"traces": [round(float(value), 4) for value in seen]}
 
 
 def sources(real: Sequence[str], generated: Sequence[str]) -> list[Source]:

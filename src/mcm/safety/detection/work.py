@@ -87,7 +87,7 @@ def evaluate_detector(
     for source, rows in _gathered(chosen, "evaluation", count, every, output / "traces").items():
         for distortion in every:
             seen = [row["seen"][distortion] for row in rows]
-            seen_nd = np.array([values for values in seen if values is not None], np.float32)
+            seen_nd = np.array([one["traces"] for one in seen if one], np.float32)
             if not len(seen_nd):
                 continue
             groups.append(
@@ -106,11 +106,11 @@ def evaluate_detector(
 def labelled(gathered: Mapping[Source, Iterable[Mapping[str, Any]]]) -> Labelled:
     """Return the traces of all clips and distortions together."""
     each = [
-        (values, source.generated, source.name, held_apart(row["key"]))
+        (one["traces"], source.generated, source.name, held_apart(row["key"]))
         for source, rows in gathered.items()
         for row in rows
-        for values in row["seen"].values()
-        if values is not None
+        for one in row["seen"].values()
+        if one
     ]
     seen, generated, names, held = zip(*each, strict=True)
     return Labelled(
