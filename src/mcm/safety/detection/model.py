@@ -57,7 +57,8 @@ class Forensic:
 
     def logits(self, traces_nd: Array) -> Array:
         """Return the calibrated log odds that clips are generated, (n,), at even odds before."""
-        return self.slope * self.raw_logits(traces_nd) + self.shift
+        calibrated: Array = self.slope * self.raw_logits(traces_nd) + self.shift
+        return calibrated
 
     def raw_logits(self, traces_nd: Array) -> Array:
         """Return what the network says before calibration, (n,)."""
@@ -74,7 +75,8 @@ class Forensic:
 
     def standardised(self, traces_nd: Array) -> Array:
         """Return traces in deviations from their mean."""
-        return (traces_nd - self.mean) / self.scale
+        standard: Array = (traces_nd - self.mean) / self.scale
+        return standard
 
     def __call__(self, frames: NDArray[np.uint8]) -> Detection:
         """Judge a clip: frames, uint8, (t, h, w, 3)."""
@@ -96,7 +98,8 @@ class Forensic:
 
 def probability(logits: Array) -> Array:
     """Return 1 / (1 + e^−x), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
+    share: Array = 0.5 * (1 + np.tanh(0.5 * logits))
+    return share
 
 
 def save_forensic(model: Forensic, path: Path) -> None:
