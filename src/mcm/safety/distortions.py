@@ -36,7 +36,7 @@ def coded(frames: Frames, codec: str, container: str, **options: object) -> Fram
             target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         target.mux(stream.encode(None))
     buffer.seek(0)
-    with av.open(buffer) as source:
+    with av.open(buffer, "r") as source:
         pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     return np.stack(pictures).astype(np.uint8, copy=False)
 
@@ -98,7 +98,8 @@ def tone(brightness: float, contrast: float) -> Distortion:
 
     def changed(frames: Frames) -> Frames:
         values = (frames.astype(np.float32) - 128) * contrast + 128 + brightness
-        return np.clip(values, 0, 255).astype(np.uint8)
+        toned: Frames = np.clip(values, 0, 255).astype(np.uint8)
+        return toned
 
     return changed
 

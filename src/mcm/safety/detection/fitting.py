@@ -70,8 +70,8 @@ def fit(clips: Labelled, domain: float = 0.99, seed: int = 0) -> Forensic:
         UserError: There are too few clips of a class.
     """
     for label, name in ((False, "real"), (True, "generated")):
-        for held, what in ((False, "to learn from"), (True, "to calibrate with")):
-            count = int(((clips.generated == label) & (clips.held == held)).sum())
+        for apart, what in ((False, "to learn from"), (True, "to calibrate with")):
+            count = int(((clips.generated == label) & (clips.held == apart)).sum())
             if count < _LEAST_CLIPS:
                 raise UserError(
                     f"{name} clips {what}: got {count}, expected {_LEAST_CLIPS} or more"
