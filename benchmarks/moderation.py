@@ -1,10 +1,13 @@
 """Recall and false positives of the check of prompts, on the labelled prompts beside this file.
 
-    python benchmarks/moderation.py dev|test [--misses]
+    python benchmarks/moderation.py dev|test|fresh [--misses]
+
+The rules were made on `dev`. `test` was held apart, by the same author. `fresh` was written later
+and with none of the lists of words and names at hand, and then measured as it stood.
 
 Every prompt that should be refused and is written in Latin letters is tried a second time in a
 disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the part held
-apart (`test`) to mend rules.
+apart (`test`, `fresh`) to mend rules. Shares stand with their 95 % intervals (Wilson's).
 """
 
 from __future__ import annotations
@@ -46,10 +49,18 @@ def disguised(prompt: str, chance: random.Random) -> tuple[str, str]:
     return name, ("  " if name == "spaced" else " ").join(words)
 
 
+def share(hits: int, of: int) -> str:
+    """Return a share with its 95 % interval."""
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, of).proportion_ci(method="wilson") if of else (0, 1)
+    return f"{hits}/{of} ({hits / max(of, 1):.1%}, {low:.1%} to {high:.1%})"
+
+
 def main() -> None:
     """Print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["dev", "test"])
+    parser.add_argument("part", choices=["dev", "test", "fresh"])
     parser.add_argument("--misses", action="store_true")
     arguments = parser.parse_args()
     lines = (FOLDER / f"{arguments.part}.tsv").read_text(encoding="utf-8").splitlines()
@@ -79,9 +90,10 @@ def main() -> None:
         labels = {key[1] for key in counts if key[0] == kind} - {"safe"}
         labels = {label for label in labels if not label.startswith("language")}
         hits = sum(counts[kind, label, True] for label in labels)
-        table[f"{kind}: all that should be refused"] = (
-            f"{hits}/{hits + sum(counts[kind, label, False] for label in labels)}"
-        )
+        misses = sum(counts[kind, label, False] for label in labels)
+        table[f"{kind}: all that should be refused"] = share(hits, hits + misses)
+    alarms, passed = counts["plain", "safe", True], counts["plain", "safe", False]
+    table["plain: false positives"] = share(alarms, alarms + passed)
     print(json.dumps(table, indent=1, ensure_ascii=False))
 
 

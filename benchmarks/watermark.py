@@ -1,7 +1,12 @@
 """How often the mark of `mcm.safety` comes back after each attack, and false alarms.
 
     python benchmarks/watermark.py --size 128x128 --kind clean --clips 100
-    python benchmarks/watermark.py --unmarked 10000
+    python benchmarks/watermark.py --unmarked 10000 -o outputs/unmarked
+    python benchmarks/watermark.py --unmarked 10000 -o outputs/unmarked --part 0 --parts 2
+
+False alarms are counted clip by clip into a file of each part, so that a broken run goes on where
+it stood and parts run side by side or one after the other; each prints what all parts found so
+far, with the upper end of the 95 % interval of Clopper and Pearson.
 
 `--method` compares with what can be installed: `dwtDct`, `dwtDctSvd` and `rivaGan` of
 invisible-watermark, and `blind-watermark`. They carry 32 bits without a check, so theirs count as
@@ -11,102 +16,43 @@ found when all bits of the vote over the frames are right.
 from __future__ import annotations
 
 import argparse
-import io
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mcm.data.fluent.scene import BACKGROUNDS
 from mcm.data.fluent.world import World
-from mcm.media.images import with_one_palette
-from mcm.safety.search import find
+from mcm.safety.detection.material import REAL, real_clip
+from mcm.safety.distortions import (
+    Distortion,
+    Frames,
+    crop,
+    gif,
+    h264,
+    one_after_other,
+    resized,
+    scale,
+    screenshot,
+    tone,
+    vp9,
+)
+from mcm.safety.search import FALSE_ALARMS, find
 from mcm.safety.watermark import embed
 
-Frames = NDArray[np.uint8]
-Attack = Callable[[Frames], Frames]
 _CHANCE = np.random.default_rng(0)
 
 
-def coded(frames: Frames, codec: str, container: str, **options: object) -> Frames:
-    """Encode and decode again."""
-    odd = frames.shape[1] % 2, frames.shape[2] % 2
-    even = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as target:
-        stream: Any = target.add_stream(codec, rate=8)
-        stream.height, stream.width = even.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {name.replace("_", "-"): str(value) for name, value in options.items()}
-        for frame in even:
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        target.mux(stream.encode(None))
-    buffer.seek(0)
-    with av.open(buffer) as source:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)])
-
-
-def h264(crf: int) -> Attack:
-    return lambda frames: coded(frames, "libx264", "mp4", crf=crf, preset="veryfast")
-
-
-def vp9(frames: Frames) -> Frames:
-    return coded(frames, "libvpx-vp9", "webm", crf=32, b=0, deadline="good", cpu_used=5)
-
-
-def gif(frames: Frames) -> Frames:
-    return np.stack([np.asarray(image.convert("RGB")) for image in with_one_palette(frames)])
-
-
-def resized(frames: Frames, height: int, width: int) -> Frames:
-    images = [Image.fromarray(frame) for frame in frames]
-    return np.stack(
-        [np.asarray(i.resize((width, height), Image.Resampling.BICUBIC)) for i in images]
-    )
-
-
-def scale(factor: float) -> Attack:
-    return lambda frames: resized(
-        frames, round(frames.shape[1] * factor), round(frames.shape[2] * factor)
-    )
-
-
-def crop(high: float, wide: float) -> Attack:
-    """Keep a share of each side, anywhere."""
-
-    def attack(frames: Frames) -> Frames:
-        height, width = round(frames.shape[1] * high), round(frames.shape[2] * wide)
-        top = _CHANCE.integers(frames.shape[1] - height + 1)
-        left = _CHANCE.integers(frames.shape[2] - width + 1)
-        return frames[:, top : top + height, left : left + width]
-
-    return attack
-
-
 def crop_and_stretch(frames: Frames) -> Frames:
-    return resized(crop(0.8, 0.9)(frames), *frames.shape[1:3])
+    return resized(crop(0.8, 0.9, _CHANCE)(frames), *frames.shape[1:3])
 
 
-def tone(brightness: float, contrast: float) -> Attack:
-    def attack(frames: Frames) -> Frames:
-        changed = (frames.astype(np.float32) - 128) * contrast + 128 + brightness
-        return np.clip(changed, 0, 255).astype(np.uint8)
-
-    return attack
-
-
-def screenshot(frames: Frames) -> Frames:
-    """One frame of the H.264 file, as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(h264(23)(frames)[len(frames) // 2]).save(buffer, "JPEG", quality=85)
-    return np.asarray(Image.open(buffer).convert("RGB"))[None]
-
-
-ATTACKS: dict[str, Attack] = {
+ATTACKS: dict[str, Distortion] = {
     "none": lambda frames: frames,
     "H.264 crf 23": h264(23),
     "H.264 crf 28": h264(28),
@@ -117,10 +63,10 @@ ATTACKS: dict[str, Attack] = {
     "resize 0.75": scale(0.75),
     "resize 1.5": scale(1.5),
     "resize 2": scale(2),
-    "resize 0.5, crf 23": lambda frames: h264(23)(scale(0.5)(frames)),
-    "crop 20% of the area": crop(0.894, 0.894),
-    "crop 20% of each side": crop(0.8, 0.8),
-    "crop sides 20%, crf 23": lambda frames: h264(23)(crop(0.8, 0.8)(frames)),
+    "resize 0.5, crf 23": one_after_other(scale(0.5), h264(23)),
+    "crop 20% of the area": crop(0.894, 0.894, _CHANCE),
+    "crop 20% of each side": crop(0.8, 0.8, _CHANCE),
+    "crop sides 20%, crf 23": one_after_other(crop(0.8, 0.8, _CHANCE), h264(23)),
     "crop, stretched back": crop_and_stretch,
     "trim to 5 frames": lambda frames: frames[4:9],
     "half the frame rate": lambda frames: frames[::2],
@@ -134,14 +80,9 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def clip(world: World, number: int, kind: str, size: tuple[int, int]) -> Frames:
+def clip(number: int, kind: str, size: tuple[int, int]) -> Frames:
     """Return a clip of the evaluation split, clean or poor, enlarged to a size (h, w)."""
-    if kind == "clean":
-        images = [np.asarray(i.convert("RGB")) for i in world.clip(number, "evaluation").frames]
-    else:
-        with av.open(io.BytesIO(world.poor_video(number, "evaluation")[0])) as video:
-            images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-    frames = np.stack(images)
+    frames = real_clip(kind, number, "evaluation")
     return frames if frames.shape[1:3] == size else resized(frames, *size)
 
 
@@ -216,17 +157,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Mark clips, attack them, read them."""
     put, read = own() if arguments.method == "mcm" else rival(arguments.method)
     width, height = map(int, arguments.size.split("x"))
-    world, chance = World(), np.random.default_rng(arguments.seed)
-    found: dict[str, int] = dict.fromkeys(ATTACKS, 0)
+    attacks = {name: ATTACKS[name] for name in arguments.only or ATTACKS}
+    found: dict[str, int] = dict.fromkeys(attacks, 0)
     quality, seconds, reading = [], [], []
-    for number in range(arguments.clips):
-        frames = clip(world, 7 * number, arguments.kind, (height, width))
-        payload = int(chance.integers(2**32))
+    for number in chosen(arguments.ground, arguments.first, arguments.clips):
+        frames = clip(7 * number, arguments.kind, (height, width))
+        payload = int(np.random.default_rng(number).integers(2**32))
         start = time.perf_counter()
         marked = put(frames, payload)
         seconds.append(time.perf_counter() - start)
         quality.append(psnr(frames, marked))
-        for name, attack in ATTACKS.items():
+        for name, attack in attacks.items():
             attacked = attack(marked)
             start = time.perf_counter()
             try:
@@ -239,6 +180,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "kind": arguments.kind,
         "clips": arguments.clips,
+        "first": arguments.first,
+        "ground": arguments.ground,
         "psnr_least": round(min(quality), 2),
         "psnr_mean": round(float(np.mean(quality)), 2),
         "embed_seconds": round(float(np.median(seconds)), 4),
@@ -250,15 +193,55 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def unmarked(count: int) -> dict[str, Any]:
-    """Read clips that bear no mark, small ones of the train split, clean and poor in turn."""
-    world, alarms = World(), []
-    start = time.perf_counter()
-    for number in range(count):
-        frames = clip(world, number, ("clean", "poor")[number % 2], (128, 128))
-        if find(frames) is not None:
-            alarms.append(number)
-    return {"unmarked": count, "alarms": alarms, "seconds": round(time.perf_counter() - start)}
+def chosen(ground: str | None, first: int, count: int) -> list[int]:
+    """Return the numbers of clips, those on a ground only if one is named."""
+    world, numbers = World(), itertools.count(first)
+    fitting = (
+        number
+        for number in numbers
+        if ground in (None, world.scene(7 * number, "evaluation").combination.background)
+    )
+    return list(itertools.islice(fitting, count))
+
+
+def unmarked(count: int, folder: Path, part: int, parts: int) -> dict[str, Any]:
+    """Look for the mark in clips that bear none: this part's share of them.
+
+    Clips of the train split, clean and poor in turn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"part-{part}-of-{parts}.jsonl"
+    done = {row["clip"] for row in looked_at([path])}
+    with path.open("a", encoding="utf-8") as file:
+        for number in range(part, count, parts):
+            if number not in done:
+                mark = find(real_clip(REAL[number // parts % 2], number, "train"))
+                row = {"clip": number, "found": None if mark is None else mark.strength}
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+    return false_alarms(looked_at(folder.glob("part-*.jsonl")))
+
+
+def looked_at(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the rows of files, a torn last line left out, each clip once."""
+    lines = [line for path in paths if path.is_file() for line in path.open(encoding="utf-8")]
+    rows = [json.loads(line) for line in lines if line.endswith("}\n")]
+    return list({row["clip"]: row for row in rows}.values())
+
+
+def false_alarms(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how many clips without a mark were said to bear one, and bounds of that rate."""
+    from scipy.stats import beta
+
+    alarms = sorted(row["clip"] for row in rows if row["found"] is not None)
+    count, wrong = len(rows), len(alarms)
+    upper = float(beta.ppf(0.95, wrong + 1, count - wrong)) if wrong < count else 1.0
+    return {
+        "unmarked": count,
+        "alarms": alarms,
+        "rate_at_most_95_percent": upper,
+        "rate_at_most_by_theory": FALSE_ALARMS,
+    }
 
 
 def main() -> None:
@@ -267,11 +250,19 @@ def main() -> None:
     parser.add_argument("--size", default="128x128", help="WIDTHxHEIGHT")
     parser.add_argument("--kind", default="clean", choices=["clean", "poor"])
     parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip")
+    parser.add_argument("--ground", choices=list(BACKGROUNDS), help="clips on this one alone")
+    parser.add_argument("--only", nargs="+", choices=list(ATTACKS), help="these attacks alone")
     parser.add_argument("--method", default="mcm")
     parser.add_argument("--unmarked", type=int, help="count false alarms in so many clips instead")
-    arguments = parser.parse_args()
-    result = unmarked(arguments.unmarked) if arguments.unmarked else measure(arguments)
+    parser.add_argument("-o", "--output", type=Path, default=Path("outputs/unmarked"))
+    parser.add_argument("--part", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=1)
+    asked = parser.parse_args()
+    if asked.unmarked:
+        result = unmarked(asked.unmarked, asked.output, asked.part, asked.parts)
+    else:
+        result = measure(asked)
     print(json.dumps(result, indent=1))
 
 

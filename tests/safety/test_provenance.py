@@ -17,6 +17,7 @@ from mcm.errors import UserError
 from mcm.media import FORMATS, read_metadata, save_image, save_video
 from mcm.safety.credentials import KEY, ROOT, Credentials, credentials, local_folder
 from mcm.safety.formats import sidecar_of
+from mcm.safety.home import secret
 from mcm.safety.inspection import inspect_manifest
 from mcm.safety.policy import ProvenanceSection
 
@@ -106,12 +107,18 @@ def test_keys_are_their_owners_and_never_told(
     home: Path, tmp_path: Path, clean: Frames, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    save_video(clean[:2], tmp_path / "a.mp4", fps=8, metadata=FACTS)
+    before = os.umask(0)
+    try:
+        save_video(clean[:2], tmp_path / "a.mp4", fps=8, metadata=FACTS)
+    finally:
+        os.umask(before)
     for path in home.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     key = (local_folder() / KEY).read_text()
+    secrets = [secret("instance"), secret("audit")]
     told = caplog.text + (home / "audit.jsonl").read_text() + repr(credentials(RULES))
     assert key.split("\n")[1] not in told
+    assert not [one for one in secrets if one.hex() in told or one in told.encode()]
     assert key.encode() not in (tmp_path / "a.mp4").read_bytes()
     assert "KEY" not in repr(Credentials(b"chain", b"KEY", local=True))
 

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.safety.conftest import Frames
 
+from mcm.data.fluent import render
+from mcm.data.fluent.world import World
 from mcm.safety import search
-from mcm.safety.search import FALSE_ALARMS, THRESHOLD, find
+from mcm.safety.distortions import tone
+from mcm.safety.search import ANYWHERE, FALSE_ALARMS, UNMOVED, Mark, find, threshold
 from mcm.safety.tile import SIDE, pilot, read_tile, tile
 from mcm.safety.watermark import embed
 
@@ -61,6 +64,21 @@ def test_it_comes_back(attack: str, marked: Frames) -> None:
     assert mark.false_alarm < FALSE_ALARMS
 
 
+@pytest.mark.parametrize("kind", ["brighter", "more contrast"])
+def test_a_white_ground_that_saturates_costs_no_mark(kind: str) -> None:
+    """Clip 126 of the evaluation split: over half of what is marked turns plain white."""
+    frames = render.decode(World().poor_video(126, "evaluation")[0])
+    marked = embed(frames, ID)
+    shift, factor = {"brighter": (20, 1.0), "more contrast": (0, 1.2)}[kind]
+    attacked = tone(shift, factor)(marked)
+    assert (attacked.min(-1) == 255).mean() > 0.4
+    mark = find(attacked)
+    assert mark is not None
+    assert (mark.payload, mark.hypotheses) == (ID, UNMOVED)
+    error = ((frames.astype(float) - marked) ** 2).mean((1, 2, 3))
+    assert 10 * math.log10(255**2 / error.max()) >= 40
+
+
 def test_it_fits_wide_and_tall_frames(clean: Frames) -> None:
     for height, width in ((96, 171), (200, 90)):
         mark = find(embed(resized(clean[:2], height, width), ID))
@@ -106,9 +124,12 @@ def test_the_search_stays_within_the_hypotheses_of_the_bound() -> None:
     coarse = near * len(search._HALVES)
     each = len(search._NUDGES) * len(search._HALVES) + len(search._QUARTERS)
     tried = 1 + coarse + 2 * search._CANDIDATES * each
-    assert tried * SIDE**2 <= search._HYPOTHESES
-    bound = search._HYPOTHESES * 2**32 * math.exp(-(THRESHOLD**2) / 2)
-    assert bound == pytest.approx(FALSE_ALARMS)
+    assert tried * SIDE**2 <= ANYWHERE
+    bounds = [n * 2**32 * math.exp(-(threshold(n) ** 2) / 2) for n in (UNMOVED, ANYWHERE)]
+    assert sum(bounds) == pytest.approx(FALSE_ALARMS)
+    for hypotheses in (UNMOVED, ANYWHERE):
+        least = Mark(ID, threshold(hypotheses), hypotheses)
+        assert least.false_alarm == pytest.approx(FALSE_ALARMS)
 
 
 def test_pilot_is_the_same_for_every_payload() -> None:

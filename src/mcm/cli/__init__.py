@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": "Generate video from text with a student or a teacher.",
     "edit": "Change a video to what a prompt says, in few steps.",
     "verify": "Tell whether files are generated: manifest, watermark, detectors.",
+    "detector": "Train and judge the detector of generated clips.",
     "serve": "Serve models over HTTP and on a web page.",
     "export": "Write a student in the layout of another tool.",
     "evaluate": "Compare models at few steps on one protocol.",

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-_NEAR, _AROUND = 3, 5
-_FLOOR, _LIMIT = 0.6, 2.0
+_FLOOR, _LIMIT = 0.6, 1.0
 
 
 def cells(length: float, size: float) -> int:
@@ -44,22 +43,26 @@ def spreading(length: int, size: float) -> Array:
 
 def contrast(means_tij: Array) -> Array:
     """Return how far each cell's mean, (t, i, j), is from that of the 3 × 3 cells around it."""
-    return means_tij - _around(means_tij, _NEAR)
+    return means_tij - _around(means_tij)
 
 
 def whitened(means_tij: Array) -> Array:
-    """Return the contrast of cells, weighted down where the picture itself is busy."""
+    """Return the contrast of cells, weighted down where the picture itself is busy.
+
+    Busy is what the same 3 × 3 cells say: a wider look would spread the edge of an object on a
+    plain ground over cells that bear the mark undisturbed, which are few when the ground is lost
+    to saturation.
+    """
     seen = contrast(means_tij)
-    noise = np.sqrt(_around(seen * seen, _AROUND)) + _FLOOR
+    noise = np.sqrt(_around(seen * seen)) + _FLOOR
     weighted: Array = np.clip(seen / noise, -_LIMIT, _LIMIT) / noise
     return weighted
 
 
-def _around(values_tij: Array, side: int) -> Array:
-    """Return the mean of the ``side`` × ``side`` cells around each; edges are repeated."""
+def _around(values_tij: Array) -> Array:
+    """Return the mean of the 3 × 3 cells around each; edges are repeated."""
     _, rows, columns = values_tij.shape
-    reach = side // 2
-    padded = np.pad(values_tij, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
-    down = np.sum([padded[:, shift : shift + rows] for shift in range(side)], axis=0)
-    both: Array = np.sum([down[:, :, shift : shift + columns] for shift in range(side)], axis=0)
-    return both / (side * side)
+    padded = np.pad(values_tij, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    down = np.sum([padded[:, shift : shift + rows] for shift in range(3)], axis=0)
+    both: Array = np.sum([down[:, :, shift : shift + columns] for shift in range(3)], axis=0)
+    return both / 9

@@ -106,12 +106,23 @@ class ModerationSection(Section):
     """Further terms of a category, each a word or a phrase."""
 
 
+class DetectionSection(Section):
+    """The learned detectors that `mcm verify` asks."""
+
+    forensic: Place | None = None
+    """Weights of the detector `forensic`, as `mcm detector train` writes them; null: those of the
+    package, if it has any."""
+    detectors: dict[Name, Name] = Field(default_factory=dict)
+    """Further detectors: a name, and an import path such as `package.module:callable`."""
+
+
 class Policy(Section):
     """Everything that `mcm.safety` is told."""
 
     provenance: ProvenanceSection = ProvenanceSection()
     watermark: WatermarkSection = WatermarkSection()
     moderation: ModerationSection = ModerationSection()
+    detection: DetectionSection = DetectionSection()
 
     def switched_off(self) -> list[str]:
         """Return the layers that do not run, by name."""

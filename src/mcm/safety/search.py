@@ -2,8 +2,9 @@
 
 Every hypothesis folds what is seen into one tile of weights W. Of a picture that is not marked, W
 has nothing to do with the keyed signs s, so by Hoeffding's inequality P(Σ W s ≥ z ‖W‖) ≤
-exp(−z²/2), for each hypothesis and each of the 2³² tiles. `THRESHOLD` is the z for which the sum
-over all of them stays below `FALSE_ALARMS` per clip.
+exp(−z²/2), for each hypothesis and each of the 2³² tiles. Half of `FALSE_ALARMS` is for the one
+hypothesis that the frames were neither cropped nor stretched, the other half for all others: the
+most usual case then needs the least evidence, and the sum over all stays below `FALSE_ALARMS`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from mcm.safety.watermark import LEAST_SIDE, luma
 
 FALSE_ALARMS = 1e-9
 """Bound of the probability that a clip without mark is said to bear one."""
-_HYPOTHESES = 2**23
-THRESHOLD = math.sqrt(2 * math.log(_HYPOTHESES * 2**PAYLOAD_BITS / FALSE_ALARMS))
+UNMOVED, ANYWHERE = 1, 2**23
+"""Hypotheses on scale and place: the frames as they were marked, or cropped and stretched."""
 
 _FRAMES, _QUICK_FRAMES = 16, 3
 _FINEST = 4
@@ -42,18 +43,24 @@ class Mark:
 
     Attributes:
         payload: What it says, 0 to 2³² − 1.
-        strength: z, above `THRESHOLD`.
-        false_alarm: Bound of the probability of this strength without a mark.
+        strength: z, above `threshold` of its hypotheses.
+        hypotheses: `UNMOVED` or `ANYWHERE`.
     """
 
     payload: int
     strength: float
+    hypotheses: int
 
     @property
     def false_alarm(self) -> float:
         """Bound of the probability that a clip without mark looks as strongly marked."""
-        hypotheses = math.log(_HYPOTHESES * 2**PAYLOAD_BITS)
-        return math.exp(min(0.0, hypotheses - self.strength**2 / 2))
+        tried = math.log(2 * self.hypotheses * 2**PAYLOAD_BITS)
+        return math.exp(min(0.0, tried - self.strength**2 / 2))
+
+
+def threshold(hypotheses: int) -> float:
+    """Return the strength z at which a mark counts among so many hypotheses."""
+    return math.sqrt(2 * math.log(2 * hypotheses * 2**PAYLOAD_BITS / FALSE_ALARMS))
 
 
 class _Match(NamedTuple):
@@ -69,7 +76,8 @@ def find(frames: NDArray[np.uint8]) -> Mark | None:
         return None
     seen = np.stack([_shrunk(luma(frame)) for frame in _spread(frames, _FRAMES)])
     size = min(seen.shape[1:]) / SIDE
-    mark = _read([_match(seen, size, size, _HALVES[:1])])
+    unmoved = _fold(_seen_in(seen, size, size, 0.0, 0.0))
+    mark = _read([unmoved], UNMOVED)
     if mark is not None or min(frames.shape[1:3]) < LEAST_SIDE // 2:
         return mark
     quick = seen[:: -(-len(seen) // _QUICK_FRAMES)]
@@ -83,7 +91,7 @@ def find(frames: NDArray[np.uint8]) -> Mark | None:
     for scales in (alike, stretched):
         coarse = (_match(quick, size * high, size * wide, _HALVES) for high, wide in scales)
         best = sorted(coarse, key=lambda match: -match.score)[:_CANDIDATES]
-        mark = _read(_refined(seen, match) for match in best)
+        mark = _read((_refined(seen, match).tile for match in best), ANYWHERE)
         if mark is not None:
             return mark
     return None
@@ -133,15 +141,16 @@ def _pilot_spectra() -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     return np.conj(np.fft.rfft2(signs)), np.conj(np.fft.rfft2(mask))
 
 
-def _read(matches: Iterable[_Match]) -> Mark | None:
-    """Return the strongest mark that the matches hold, if its strength is above the bound."""
+def _read(tiles: Iterable[Array], hypotheses: int) -> Mark | None:
+    """Return the strongest mark that the tiles hold, if its strength is above the bound."""
     marks = []
-    for match in matches:
-        payload = read_tile(match.tile)
-        norm = float(np.linalg.norm(match.tile))
+    for weights in tiles:
+        payload = read_tile(weights)
+        norm = float(np.linalg.norm(weights))
         if payload is not None and norm > 0:
-            marks.append(Mark(payload, float((match.tile * tile(payload)).sum()) / norm))
-    strong = [mark for mark in marks if mark.strength > THRESHOLD]
+            strength = float((weights * tile(payload)).sum()) / norm
+            marks.append(Mark(payload, strength, hypotheses))
+    strong = [mark for mark in marks if mark.strength > threshold(hypotheses)]
     return max(strong, key=lambda mark: mark.strength, default=None)
 
 

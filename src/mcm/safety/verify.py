@@ -6,11 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mcm.errors import UserError
-from mcm.safety.detector import Detection, detectors
+from mcm.safety.detector import Detection, detect
 from mcm.safety.footage import first_frames
 from mcm.safety.inspection import ManifestReport, inspect_manifest
 from mcm.safety.policy import active_policy
@@ -69,9 +66,7 @@ class Report:
 
     def _lines(self) -> list[str]:
         detected = [
-            f"detector {name}: {'unknown' if one.score is None else f'{one.score:.2f}'} "
-            f"({one.calibration})"
-            for name, one in self.detections.items()
+            f"detector {name}: {_detection_text(one)}" for name, one in self.detections.items()
         ]
         return [
             *_manifest_lines(self.manifest),
@@ -90,21 +85,12 @@ def verify(path: str | Path) -> Report:
     if not file.is_file():
         kind = "a folder; name its files" if file.is_dir() else "no such file"
         raise UserError(f"{path}: {kind}")
-    manifest = inspect_manifest(file, active_policy().provenance)
+    policy = active_policy()
+    manifest = inspect_manifest(file, policy.provenance)
     frames = first_frames(file)
     if frames is None:
         return Report(str(path), manifest, None, 0)
-    return Report(str(path), manifest, find(frames), len(frames), _detect(frames))
-
-
-def _detect(frames: NDArray[np.uint8]) -> dict[str, Detection]:
-    found = {}
-    for name, detector in detectors().items():
-        try:
-            found[name] = detector(frames)
-        except Exception as error:  # somebody else's detector must not cost the rest
-            found[name] = Detection(None, f"failed: {type(error).__name__}: {error}")
-    return found
+    return Report(str(path), manifest, find(frames), len(frames), detect(frames, policy.detection))
 
 
 def _manifest_lines(manifest: ManifestReport) -> list[str]:
@@ -139,3 +125,9 @@ def _mark_text(mark: Mark | None, frames: int) -> str:
         f"found, id {mark.payload:08x}, strength {mark.strength:.1f} "
         f"(by chance at most once in {1 / mark.false_alarm:.0e} clips)"
     )
+
+
+def _detection_text(said: Detection) -> str:
+    if said.score is None:
+        return f"unknown ({said.reason or said.calibration})"
+    return f"{said.score:.2f} likely to be generated ({said.calibration})"

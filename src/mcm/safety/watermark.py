@@ -24,8 +24,10 @@ LEAST_SIDE = 64
 _RED, _GREEN, _BLUE = 77, 150, 29
 _WEAKEST, _USUAL, _STRONGEST = 0.8, 2.0, 4.0
 _PER_ACTIVITY = 0.35
-_LARGEST_RMS = 255 / 10 ** (40.3 / 20)
-"""A change of this size leaves a peak signal-to-noise ratio of 40.3 dB."""
+_FRAGILE = 24
+_MOST_CARE = 1.6
+_LARGEST_RMS = 255 / 10 ** (40.6 / 20)
+"""A change of this size leaves a peak signal-to-noise ratio of 40.6 dB, before it is rounded."""
 
 
 def embed(frames: Frames, payload: int) -> Frames:
@@ -66,4 +68,16 @@ def _steps(means: Array, payload: int) -> Array:
     needed = np.clip(_USUAL - signs * host, _WEAKEST, _STRONGEST)
     bearable = _WEAKEST + _USUAL + _PER_ACTIVITY * np.abs(host)
     wanted: Array = np.minimum(needed, bearable) * signs
-    return wanted
+    return wanted * _care(means)
+
+
+def _care(means: Array) -> Array:
+    """Return a factor of each cell: more where the mark outlasts a change of tone.
+
+    Cells near black or white saturate under a little more contrast or brightness, and what they
+    bear is lost. The rest then gets as much energy as all cells would have had together.
+    """
+    fragile = np.abs(means - 127.5) > 127.5 - _FRAGILE
+    sturdy = max(1 - float(fragile.mean()), 1e-3)
+    factors: Array = np.where(fragile, 1.0, min(sturdy**-0.5, _MOST_CARE)).astype(np.float32)
+    return factors

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from mcm import __version__
 from mcm.media import FORMATS
 from mcm.sampling.requests import slug
+from mcm.serving import verification
 from mcm.serving.clips import TYPES
 from mcm.serving.errors import ErrorBody, add_handlers
 from mcm.serving.feed import News
@@ -77,6 +78,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     add_handlers(app)
     asking = [Depends(HTTPBearer(auto_error=False))] if keys.digests else []
     app.include_router(router, dependencies=[*asking, Depends(owner_of)])
+    app.include_router(verification.router, dependencies=[*asking, Depends(owner_of)])
     app.include_router(open_router)
     _correct(app.openapi())
     return app

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from mcm.errors import UserError, nearest
+from mcm.safety.guard import Refused
 from mcm.serving.intake import VideoRequest
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _CODES = {
     429: "queue_full",
 }
 _LONGEST_NAME = 60
+REFUSED = "content_policy_violation"
+"""Code of what the policy of `mcm.safety` does not allow."""
 
 
 class ErrorDetail(BaseModel):
@@ -77,7 +80,9 @@ def add_handlers(app: FastAPI) -> None:
 async def _user_error(_: Request, error: Any) -> JSONResponse:
     message = str(error)
     field = message.partition(":")[0]
-    return error_response(400, message, param=field if field in VideoRequest.model_fields else None)
+    param = field if field in VideoRequest.model_fields else None
+    code = REFUSED if isinstance(error, Refused) else None
+    return error_response(400, message, param=param, code=code)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:

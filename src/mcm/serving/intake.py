@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcm.errors import UserError
+from mcm.safety import guard
 from mcm.sampling.options import MOST_STEPS, check_prompt, resolve
 from mcm.sampling.requests import parse_size
 from mcm.serving.config import ServeConfig
@@ -78,8 +79,10 @@ def take_in(request: VideoRequest, model: VideoModel, config: ServeConfig) -> Or
 
     Raises:
         UserError: A value is out of its range; the message begins with its field.
+        Refused: The policy does not allow the prompt, which is then kept nowhere.
     """
     prompt = take_prompt(request.prompt, "prompt", config.most_prompt)
+    guard.check_prompt(prompt)
     negative = request.negative_prompt
     settings = resolve(
         model.defaults,

@@ -14,14 +14,19 @@ from torch import Tensor
 
 from mcm.errors import UserError
 from mcm.media.images import webp_bytes
+from mcm.safety import guard
+from mcm.safety.guard import Refused
+from mcm.safety.publishing import prepare
 from mcm.sampling.clip import Clip
 from mcm.sampling.options import ModelWarning
 from mcm.sampling.pipeline import VideoModel, to_uint8
 from mcm.serving.clips import ClipFolder
 from mcm.serving.config import ServeConfig
+from mcm.serving.errors import REFUSED
 from mcm.serving.feed import Feed, News
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
+from mcm.serving.order import Order
 from mcm.serving.store import COMPLETED, FAILED, RUNNING, Job, JobStore
 
 log = logging.getLogger(__name__)
@@ -124,7 +129,8 @@ class Worker:
                 for job in jobs:
                     self._make([job])
             else:
-                self._fail(jobs, "generation_failed", _reason(error))
+                code = REFUSED if isinstance(error, Refused) else "generation_failed"
+                self._fail(jobs, code, _reason(error))
         self.seconds_per_job += 0.2 * (
             (time.monotonic() - start) / len(jobs) - self.seconds_per_job
         )
@@ -143,7 +149,7 @@ class Worker:
             for job, order, x0_cthw in zip(jobs, orders, x0_bcthw, strict=True):
                 if job.id in self._unwanted:
                     continue
-                shown = _preview(model, x0_cthw) if order.preview else None
+                shown = _preview(model, x0_cthw, job.id, order) if order.preview else None
                 self._feed.publish(job.id, News(RUNNING, step, steps, shown))
             spent[0] += time.perf_counter() - began
 
@@ -185,14 +191,19 @@ class Worker:
         self._feed.publish(job.id, News(status))
 
 
-def _preview(model: VideoModel, x0_cthw: Tensor) -> bytes:
-    """Return some frames of clean latents as they look so far, an animated webp."""
+def _preview(model: VideoModel, x0_cthw: Tensor, id: str, order: Order) -> bytes:
+    """Return some frames of clean latents as they look so far, an animated webp.
+
+    They are checked and marked as the finished clip will be.
+    """
     latents_bcthw = x0_cthw[None]
     count = (x0_cthw.shape[1] - 1) * model.backbone.spec.temporal_factor + 1
     indices_bl = torch.linspace(0, count - 1, min(PREVIEW_FRAMES, count)).round().long()[None]
     pixels_bl3hw = model.backbone.decode_frames(latents_bcthw, indices_bl)
     fps = model.backbone.spec.fps * indices_bl.shape[1] / count
-    return webp_bytes(to_uint8(pixels_bl3hw[0]), fps)
+    frames = to_uint8(pixels_bl3hw[0])
+    guard.check_clip(frames, order.prompt)
+    return webp_bytes(prepare(frames, f"preview of {id}", {}).frames, fps)
 
 
 def _without(clip: Clip, preview_seconds: float) -> Clip:

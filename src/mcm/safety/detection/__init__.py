@@ -1,0 +1,1 @@
+"""The detector `forensic`: what it sees, how it decides, how it is trained and judged."""
