@@ -13,7 +13,6 @@ from mcm.serving.keys import read_keys
 
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skip(reason="has not passed in Chromium yet")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SECONDS = 120_000

@@ -96,7 +96,9 @@ class Page:
                         pane = gr.HTML(html.empty_pane(), elem_id="student")
                         other = gr.HTML("", elem_id="teacher")
                     downloads = gr.HTML("", elem_id="downloads")
-                    settings = gr.Code("", label="Make it again", language="shell", wrap_lines=True)
+                    settings = gr.Code(
+                        "", label="Make it again", language="shell", wrap_lines=True, lines=2
+                    )
             gallery = gr.HTML(label="Gallery", elem_id="gallery")
             running = gr.State([])
             inputs = [prompt, model, steps, seed, size, beside]
@@ -110,6 +112,7 @@ class Page:
                 show_progress="hidden",
                 concurrency_limit=_VISITORS,
             )
+            gr.on([go.click, prompt.submit], None, js=html.SHOW_PANE)
             stop.click(self.cancel, running, None, api_visibility="private")
             model.change(self.choose, model, [steps, size, beside], api_visibility="private")
             page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")

@@ -31,6 +31,10 @@ a:focus-visible, button:focus-visible, video:focus-visible { outline: 3px solid 
 """
 
 
+SHOW_PANE = "() => { document.getElementById('student').scrollIntoView({block: 'nearest'}); }"
+"""Shows the clip on a phone, where it is below the button; browsers play only what is seen."""
+
+
 def empty_pane() -> str:
     """Return the place of a clip that nobody asked for yet."""
     return _pane("", '<div class="blank"></div>')
