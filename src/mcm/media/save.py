@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mcm.errors import UserError, nearest
 from mcm.media import containers, images
 from mcm.media.containers import Frames
+from mcm.media.matte import cut_out
 from mcm.media.metadata import to_text
 from mcm.safety.formats import sidecar_of
 
@@ -41,6 +42,10 @@ FORMATS = {
 """Every format and the ending of its files; `frames` is a folder, `sheet` a PNG and a JSON."""
 
 
+ALPHA_FORMATS = ("frames", "webp", "sheet")
+"""The formats that hold transparency."""
+
+
 def find_format(path: Path, format: str | None = None) -> str:
     """Return the format to write: the one asked for, or else that of the path's ending.
 
@@ -64,6 +69,19 @@ def find_format(path: Path, format: str | None = None) -> str:
     if FORMATS[format] and ending != FORMATS[format]:
         raise UserError(f"{path}: a file of format {format} ends in {FORMATS[format]}")
     return format
+
+
+def check_alpha(format: str) -> None:
+    """Check that a format holds transparency.
+
+    Raises:
+        UserError: It does not.
+    """
+    if format not in ALPHA_FORMATS:
+        raise UserError(
+            f"alpha: {format} holds no transparency; write {', '.join(ALPHA_FORMATS[:-1])} or "
+            f"{ALPHA_FORMATS[-1]}"
+        )
 
 
 def outputs_of(path: Path, format: str) -> list[Path]:
@@ -92,6 +110,7 @@ def save_video(
     fps: float,
     metadata: Mapping[str, Any] | None = None,
     format: str | None = None,
+    alpha: bool = False,
     overwrite: bool = False,
     source: Path | None = None,
 ) -> Path:
@@ -103,6 +122,7 @@ def save_video(
         fps: Frames per second.
         metadata: JSON-ready values to store in the file.
         format: One of `FORMATS`; by default the path's ending says it.
+        alpha: Make the plain background transparent, see `mcm.media.matte`.
         overwrite: Replace what stands at ``path``.
         source: File that was edited to make the clip; its manifest goes into the clip's.
 
@@ -110,12 +130,16 @@ def save_video(
         The path.
 
     Raises:
-        UserError: The path is taken, or no format fits.
+        UserError: The path is taken, no format fits, or ``alpha`` is asked for where the format
+            holds none or the background is not plain.
         OSError: The disk is full or the folder cannot be written; nothing half is left.
     """
     target = Path(path)
     kind = find_format(target, format)
     check_free(target, kind, overwrite)
+    if alpha:
+        check_alpha(kind)
+        frames = cut_out(frames)
     target.parent.mkdir(parents=True, exist_ok=True)
     made = _prepared(frames, metadata)
     if kind == "sheet":
