@@ -61,6 +61,13 @@ def webp_bytes(frames: Frames, fps: float, comment: str = "") -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_bytes(image: Frames) -> bytes:
+    """Return one image (h, w, 3) as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()
+
+
 def write_frames(folder: Path, frames: Frames, fps: float, comment: str) -> None:
     """Write a folder of PNG files, 0000.png and on; every one holds the metadata."""
     folder.mkdir()
