@@ -37,7 +37,9 @@ class Rate:
     slowest: float
 
 
-def measure(model: VideoModel, prompt: str, steps: int, overlap: int | None, seconds: float) -> Rate:
+def measure(
+    model: VideoModel, prompt: str, steps: int, overlap: int | None, seconds: float
+) -> Rate:
     """Let a stream run for some seconds."""
     begin = time.perf_counter()
     times, counts = [], []

@@ -1,21 +1,16 @@
 """The examples run, give what their captions say, and the same again for the same seed."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import reaction_diffusion as rd
 from PIL import Image
 
 from mcm.data.folders import FolderSource
 from mcm.data.samples import Sample
 from mcm.data.video import probe_video, read_video
 from mcm.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from examples import reaction_diffusion as rd  # noqa: E402
 
 FAST = {name: rd.Pattern(p.feed, p.kill, (40, 60), 10) for name, p in rd.PATTERNS.items()}
 

@@ -79,10 +79,10 @@ def edit(
     """
     student = _loaded(model)
     frames = video if isinstance(video, np.ndarray) else read_source(Path(video), student)
-    region = mask if mask is None or isinstance(mask, np.ndarray) else read_mask(Path(mask), student)
-    return student.edit(
-        frames, prompt, strength=strength, mask_hw=region, seed=seed, **options
+    region = (
+        mask if mask is None or isinstance(mask, np.ndarray) else read_mask(Path(mask), student)
     )
+    return student.edit(frames, prompt, strength=strength, mask_hw=region, seed=seed, **options)
 
 
 def stream(

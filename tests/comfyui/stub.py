@@ -33,14 +33,14 @@ class Kind:
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def Input(self, id: str, **keywords: Any) -> Port:  # noqa: N802
+    def Input(self, id: str, **keywords: Any) -> Port:
         unknown = keywords.keys() - SHARED - KEYWORDS.get(self.kind, set())
         assert not unknown, f"{self.kind} input {id}: {unknown}"
         return Port(
             self.kind, id, keywords.get("display_name"), keywords.get("optional", False), keywords
         )
 
-    def Output(self, id: str | None = None, display_name: str | None = None) -> Port:  # noqa: N802
+    def Output(self, id: str | None = None, display_name: str | None = None) -> Port:
         return Port(self.kind, id, display_name)
 
 
@@ -76,7 +76,7 @@ class ComfyExtension(ABC):
 def install() -> None:
     """Put the stand-ins where the nodes import the real ones from."""
     latest, package, io = (ModuleType(n) for n in ("comfy_api.latest", "comfy_api", "io"))
-    kinds = "String Int Float Boolean Combo Image Mask Model Sigmas".split()
+    kinds = ["String", "Int", "Float", "Boolean", "Combo", "Image", "Mask", "Model", "Sigmas"]
     vars(io).update({name: Kind(name.upper()) for name in kinds})
     vars(io).update(Schema=Schema, NodeOutput=NodeOutput, ComfyNode=ComfyNode, Custom=Kind)
     vars(latest).update(io=io, ComfyExtension=ComfyExtension)

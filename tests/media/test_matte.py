@@ -29,7 +29,7 @@ def disc(radius: float = 26, y: float = SIDE / 2, x: float = SIDE / 2) -> Array:
 
 def gradient() -> Array:
     """A blue that gets lighter downwards and to the right."""
-    y, x = np.mgrid[0:1 : SIDE * 1j, 0:1 : SIDE * 1j]
+    y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     return np.stack([20 + 40 * x, 60 + 50 * y, 170 + 40 * x * y], axis=-1)
 
 
@@ -55,7 +55,7 @@ def test_colours_at_the_edge_hold_nothing_of_the_background() -> None:
     cut = cut_out(compose(truth, gradient()))[0]
     edge = (truth > 0.1) & (truth < 0.9)
     assert np.abs(cut[edge][:, :3] - RED).max() <= 12
-    green = np.zeros((SIDE, SIDE, 3)) + [30, 160, 60]
+    green = np.full((SIDE, SIDE, 3), [30.0, 160, 60])
     alpha = cut[..., 3:] / 255
     laid = alpha * cut[..., :3] + (1 - alpha) * green
     right = truth[..., None] * RED + (1 - truth[..., None]) * green
@@ -111,5 +111,5 @@ def test_an_empty_background_is_transparent_everywhere() -> None:
 
 def test_a_background_that_is_not_plain_is_refused() -> None:
     busy = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.uint8)
-    with pytest.raises(UserError, match="background of frame 0 is not plain.*blue background"):
+    with pytest.raises(UserError, match=r"background of frame 0 is not plain.*blue background"):
         cut_out(busy)

@@ -56,7 +56,7 @@ def check(operation: Any, mode: Any) -> None:
 
 def test_made_up_requests_never_break_the_server(tmp_path: Path) -> None:
     valid, invalid = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-    limits = "--queue-limit 1000 --most-steps 2 --most-side 64".split()
+    limits = ["--queue-limit", "1000", "--most-steps", "2", "--most-side", "64"]
     with process(tmp_path, *limits) as (_, http):
         schema = schemathesis.openapi.from_url(f"{http.base_url}/openapi.json")
         schema = schema.exclude(path="/v1/live")  # its answers have no end; see test_live.py

@@ -285,7 +285,9 @@ def _check_video_job(job: VideoJob) -> None:
 
 def _check_window(window: Window | None) -> None:
     if window is not None and not window[0] < window[1]:
-        raise UserError(f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below")
+        raise UserError(
+            f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below"
+        )
 
 
 def _check_frames(frames: int, step: int) -> None:

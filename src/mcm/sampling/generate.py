@@ -85,9 +85,7 @@ def _generate(
 
 def _write(job: Job, clip: Clip, request: GenerateRequest, stream: TextIO) -> Path:
     start = time.perf_counter()
-    path = clip.save(
-        job.path, format=job.format, alpha=request.alpha, overwrite=request.overwrite
-    )
+    path = clip.save(job.path, format=job.format, alpha=request.alpha, overwrite=request.overwrite)
     seconds = {**clip.timings, "write": time.perf_counter() - start}
     parts = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     count, height, width, _ = clip.frames.shape

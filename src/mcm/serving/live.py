@@ -91,9 +91,7 @@ class Live:
             shown = self._shown() if self._shown else None
             if shown is not None and not shown.is_over:
                 raise LiveBusyError
-            broadcast = Broadcast(
-                windows, request.seconds, self._models.turn, self._stopping
-            )
+            broadcast = Broadcast(windows, request.seconds, self._models.turn, self._stopping)
             self._shown = weakref.ref(broadcast)
         record("streamed", seed=request.seed, seconds=request.seconds)
         return broadcast
