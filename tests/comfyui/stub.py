@@ -67,8 +67,6 @@ class ComfyNode(ABC):
 
 
 class ComfyExtension(ABC):
-    async def on_load(self) -> None: ...
-
     @abstractmethod
     async def get_node_list(self) -> list[type[ComfyNode]]: ...
 

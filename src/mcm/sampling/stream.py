@@ -1,6 +1,7 @@
-"""A clip that goes on for ever: window after window, each begun with the last frames of the one
-before, which every step puts back, as inpainting does (Lugmayr et al., *RePaint*, 2022, arXiv
-2201.09865), along time.
+"""A clip that goes on for ever, window after window.
+
+Each window begins with the last frames of the one before, which every step puts back, as
+inpainting does (Lugmayr et al., *RePaint*, 2022, arXiv 2201.09865), along time.
 
 A first step sees noise only, so that the look of a window is in its noise. A window therefore
 starts with the noise of the one before, the common frames in their place and the others shuffled:
@@ -33,9 +34,8 @@ def stream(
 ) -> Iterator[Clip]:
     """Do the work of :meth:`mcm.sampling.pipeline.VideoModel.stream`; arguments as there."""
     spec = model.backbone.spec
-    settings = resolve(model.defaults, spec, frames=spec.frames, **options)
     overlap = max(1, spec.frames // 4) if overlap is None else overlap
-    if settings.sampler != "consistency":
+    if model.defaults.sampler != "consistency":
         raise UserError(f"model: {model.name} is a teacher; a stream in few steps needs a student")
     if spec.temporal_factor > 1:
         raise UserError(
@@ -44,6 +44,7 @@ def stream(
         )
     if not 1 <= overlap < spec.frames:
         raise UserError(f"overlap: got {overlap}, expected 1 to {spec.frames - 1} frames")
+    settings = resolve(model.defaults, spec, frames=spec.frames, **options)
     guard.check_prompt(prompt := check_prompt(prompt))
     return _windows(model, prompt, seed, overlap, settings)
 

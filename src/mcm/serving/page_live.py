@@ -25,7 +25,7 @@ def live_tab(service: Service, first_prompt: str) -> None:
         scene = gr.Textbox(label="Scene", value=first_prompt, lines=2, max_lines=4)
         with gr.Row():
             model = gr.Dropdown([one.name for one in models], label="Student", min_width=150)
-            steps = gr.Dropdown(STEPS, value=4, label="Steps of a window", min_width=150)
+            steps = gr.Dropdown(list(STEPS), value=4, label="Steps of a window", min_width=150)
         with gr.Row():
             start = gr.Button("Start", variant="primary")
             end = gr.Button("End")
@@ -39,9 +39,10 @@ def live_tab(service: Service, first_prompt: str) -> None:
                 return html.problem(html.message(error))
             return html.live(text, name, count)
 
-        private = {"api_visibility": "private", "show_progress": "hidden"}
-        start.click(watch, [scene, model, steps], shown, **private)
-        end.click(html.empty_pane, None, shown, **private)
+        start.click(
+            watch, [scene, model, steps], shown, api_visibility="private", show_progress="hidden"
+        )
+        end.click(html.empty_pane, None, shown, api_visibility="private", show_progress="hidden")
 
 
 def streaming_models(service: Service) -> Sequence[ServedModel]:
