@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,12 @@ def decode_alpha(path: Path, format: str) -> list[Frames]:
         return list(decode_sheet(path)[0])
     with Image.open(path) as image:
         return [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+
+
+def test_only_alpha_needs_scipy() -> None:
+    """`mcm generate` hides it, as it costs time to load."""
+    code = "import sys; sys.modules['scipy'] = None; import mcm.media, mcm.sampling.requests"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_formats_without_transparency_are_refused(tmp_path: Path) -> None:

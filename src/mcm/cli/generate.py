@@ -113,6 +113,7 @@ def generate(
         overwrite=overwrite,
     )
     alone = bool(context.obj and context.obj["own_process"])
-    with without("peft", "scipy") if alone else nullcontext():
+    spared = ("peft",) if alpha else ("peft", "scipy")
+    with without(*spared) if alone else nullcontext():
         for path in generate_files(request):
             typer.echo(path)

@@ -66,7 +66,7 @@ def fit_background(frame_hwc: Frames) -> tuple[Array, float, float]:
     terms_hwk = _terms(height, width)
     ring = _ring(height, width)
     known_nk, colours_nc = terms_hwk[ring], frame_hwc[ring].astype(np.float32)
-    surface = np.zeros((known_nk.shape[1], 3), np.float32)
+    surface: NDArray[Any] = np.zeros((known_nk.shape[1], 3), np.float32)
     surface[0] = np.median(colours_nc, axis=0)
     for _ in range(_ROUNDS):
         error_n = np.linalg.norm(colours_nc - known_nk @ surface, axis=1)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from mcm.errors import UserError, nearest
 from mcm.media import containers, images
 from mcm.media.containers import Frames
-from mcm.media.matte import cut_out
 from mcm.media.metadata import to_text
 from mcm.safety.formats import sidecar_of
 
@@ -139,7 +138,7 @@ def save_video(
     check_free(target, kind, overwrite)
     if alpha:
         check_alpha(kind)
-        frames = cut_out(frames)
+        frames = _cut_out(frames)
     target.parent.mkdir(parents=True, exist_ok=True)
     made = _prepared(frames, metadata)
     if kind == "sheet":
@@ -176,6 +175,12 @@ def save_image(
         with _replacing(target) as partial:
             images.write_png(partial, image, to_text(metadata or {}))
     return target
+
+
+def _cut_out(frames: Frames) -> Frames:
+    from mcm.media.matte import cut_out
+
+    return cut_out(frames)
 
 
 def _prepared(frames: Frames, metadata: Mapping[str, Any] | None) -> Publication:
