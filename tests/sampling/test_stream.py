@@ -97,6 +97,7 @@ def test_noise_is_carried_over() -> None:
         ({"overlap": 0}, "overlap: got 0, expected 1 to 2"),
         ({"overlap": FRAMES}, "overlap: got 3"),
         ({"steps": 0}, "steps: got 0"),
+        ({"steps": 1}, "a stream needs 2 or more"),
         ({"prompt": " "}, "it is empty"),
     ],
 )

@@ -45,6 +45,8 @@ def stream(
     if not 1 <= overlap < spec.frames:
         raise UserError(f"overlap: got {overlap}, expected 1 to {spec.frames - 1} frames")
     settings = resolve(model.defaults, spec, frames=spec.frames, **options)
+    if settings.steps < 2:
+        raise UserError("steps: got 1, but a first step sees noise only; a stream needs 2 or more")
     guard.check_prompt(prompt := check_prompt(prompt))
     return _windows(model, prompt, seed, overlap, settings)
 
