@@ -78,10 +78,13 @@ def test_windows_join_better_than_clips_of_their_own() -> None:
     model = make_model()
     smooth: Any = Drifting(prediction="v")
     joined = VideoModel("fake", smooth, model.defaults, model.device)
-    a, b = frames_of(joined, 2, steps=8, overlap=1)
-    jump = np.abs(b[0].astype(float) - a[-1]).mean()
-    alone = joined.generate("a fox", seed=9, steps=8).frames
-    assert jump < 0.5 * np.abs(alone[0].astype(float) - a[-1]).mean()
+    jumps, strangers = [], []
+    for seed in range(3):
+        before, after = frames_of(joined, 2, steps=16, overlap=1, seed=seed)
+        [alone] = frames_of(joined, 1, steps=16, seed=seed + 10)
+        jumps.append(np.abs(after[0].astype(float) - before[-1]).mean())
+        strangers.append(np.abs(alone[0].astype(float) - before[-1]).mean())
+    assert np.mean(jumps) < 0.6 * np.mean(strangers)
 
 
 def test_noise_is_carried_over() -> None:
