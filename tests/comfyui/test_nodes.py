@@ -30,8 +30,8 @@ def comfy() -> Iterator[ModuleType]:
         sys.modules.pop(name)
 
 
-def run(comfy: ModuleType, name: str, **inputs: Any) -> Any:
-    return comfy.NODE_CLASS_MAPPINGS[name].execute(**inputs).result
+def run(comfy: ModuleType, node: str, **inputs: Any) -> Any:
+    return comfy.NODE_CLASS_MAPPINGS[node].execute(**inputs).result
 
 
 def test_both_ways_of_registering_name_the_same_nodes(comfy: ModuleType) -> None:
