@@ -52,7 +52,7 @@ def test_a_window_shows_the_stored_values_of_any_depth(pix_fmt: str, tmp_path: P
     assert (info.channels, info.bits) == (1, BITS[pix_fmt])
     low, high = most * 0.25, most * 0.75
     frames = read_video(path, frames=COUNT, fps=8, window=(low, high))
-    wanted = np.rint(((values - low) / (high - low)).clip(0, 1) * 255)
+    wanted = np.rint(((values - low) * 255 / (high - low)).clip(0, 255))
     assert np.array_equal(frames[..., 0], wanted)
     assert np.array_equal(frames[..., 1], frames[..., 2])
 

@@ -46,7 +46,7 @@ def through_window(values: NDArray[Any], window: Window) -> Pixels:
         uint8 (…, h, w, 3), the three channels equal.
     """
     low, high = window
-    levels = (np.asarray(values, np.float64) - low) * (255 / (high - low))
+    levels = (np.asarray(values, np.float64) - low) * 255 / (high - low)
     grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
