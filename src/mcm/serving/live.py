@@ -25,6 +25,8 @@ from mcm.serving.models import Models
 
 MEDIA_TYPE = "multipart/x-mixed-replace; boundary=frame"
 MOST_SECONDS = 3600.0
+_SECONDS_TO_LEAVE = 2.0
+"""A viewer who starts another stream waits so long for the place that he has just left."""
 
 
 class LiveRequest(BaseModel):
@@ -88,13 +90,19 @@ class Live:
         """
         windows = self.windows(request)
         with self._opening:
-            shown = self._shown() if self._shown else None
-            if shown is not None and not shown.is_over:
-                raise LiveBusyError
+            last = time.monotonic() + _SECONDS_TO_LEAVE
+            while self._is_taken():
+                if time.monotonic() > last:
+                    raise LiveBusyError
+                time.sleep(0.05)
             broadcast = Broadcast(windows, request.seconds, self._models.turn, self._stopping)
             self._shown = weakref.ref(broadcast)
         record("streamed", seed=request.seed, seconds=request.seconds)
         return broadcast
+
+    def _is_taken(self) -> bool:
+        shown = self._shown() if self._shown else None
+        return shown is not None and not shown.is_over
 
     def close(self) -> None:
         """End all streams."""

@@ -39,6 +39,7 @@ def live_tab(service: Service, first_prompt: str) -> None:
                 return html.problem(html.message(error))
             return html.live(text, name, count)
 
+        gr.on([start.click, end.click], None, js=html.END_STREAM)
         start.click(
             watch, [scene, model, steps], shown, api_visibility="private", show_progress="hidden"
         )
