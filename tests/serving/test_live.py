@@ -104,11 +104,21 @@ def test_one_viewer_at_a_time_and_the_place_is_free_when_he_leaves(server: Serve
 def test_a_viewer_who_never_read_a_frame_does_not_block_the_place(server: Server) -> None:
     live = Live(server.service.config, fake_models())
     request = LiveRequest(prompt="a fox")
-    broadcast = live.open(request)
+    broadcast = live.open(request, "me")
     with pytest.raises(LiveBusyError):
-        live.open(request)
+        live.open(request, "me")
     del broadcast
-    live.open(request)
+    live.open(request, "me")
+
+
+def test_only_its_owner_ends_a_stream(server: Server) -> None:
+    live = Live(server.service.config, fake_models())
+    broadcast = live.open(LiveRequest(prompt="a fox"), "me")
+    live.end("another")
+    assert not broadcast.is_over
+    live.end("me")
+    assert broadcast.is_over
+    live.open(LiveRequest(prompt="a fox"), "another")
 
 
 @pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-origin", 200)])

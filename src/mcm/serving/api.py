@@ -276,6 +276,7 @@ async def events(job: Found, owner: Owner, service: Serving) -> AsyncIterator[Se
 )
 def live(
     asked: Annotated[LiveRequest, Query()],
+    owner: Owner,
     service: Serving,
     sec_fetch_site: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> StreamingResponse:
@@ -283,7 +284,7 @@ def live(
     if sec_fetch_site not in (None, "none", "same-origin"):
         raise HTTPException(403, "pages of other sites may not use this server")
     try:
-        broadcast = service.live.open(asked)
+        broadcast = service.live.open(asked, owner)
     except LiveBusyError:
         raise HTTPException(
             429, "somebody else watches; try again later", {"Retry-After": "10"}

@@ -25,8 +25,6 @@ from mcm.serving.models import Models
 
 MEDIA_TYPE = "multipart/x-mixed-replace; boundary=frame"
 MOST_SECONDS = 3600.0
-_SECONDS_TO_LEAVE = 2.0
-"""A viewer who starts another stream waits so long for the place that he has just left."""
 
 
 class LiveRequest(BaseModel):
@@ -81,8 +79,12 @@ class Live:
             prompt, seed=request.seed, overlap=request.overlap, steps=request.steps, size=size
         )
 
-    def open(self, request: LiveRequest) -> Broadcast:
+    def open(self, request: LiveRequest, owner: str) -> Broadcast:
         """Return a stream for a viewer.
+
+        Args:
+            request: What to show.
+            owner: Whose request it is.
 
         Raises:
             UserError: As `windows`.
@@ -90,19 +92,24 @@ class Live:
         """
         windows = self.windows(request)
         with self._opening:
-            last = time.monotonic() + _SECONDS_TO_LEAVE
-            while self._is_taken():
-                if time.monotonic() > last:
-                    raise LiveBusyError
-                time.sleep(0.05)
-            broadcast = Broadcast(windows, request.seconds, self._models.turn, self._stopping)
+            shown = self._current()
+            if shown is not None and not shown.is_over:
+                raise LiveBusyError
+            broadcast = Broadcast(
+                owner, windows, request.seconds, self._models.turn, self._stopping
+            )
             self._shown = weakref.ref(broadcast)
         record("streamed", seed=request.seed, seconds=request.seconds)
         return broadcast
 
-    def _is_taken(self) -> bool:
-        shown = self._shown() if self._shown else None
-        return shown is not None and not shown.is_over
+    def end(self, owner: str) -> None:
+        """End an owner's stream; a browser goes on loading a picture that left its page."""
+        shown = self._current()
+        if shown is not None and shown.owner == owner:
+            shown.is_over = True
+
+    def _current(self) -> Broadcast | None:
+        return self._shown() if self._shown else None
 
     def close(self) -> None:
         """End all streams."""
@@ -113,11 +120,13 @@ class Broadcast:
     """One stream to one viewer: the next window is made while one is shown.
 
     Attributes:
+        owner: Who asked for it.
         is_over: Whether it has ended, or its viewer has left.
     """
 
     def __init__(
         self,
+        owner: str,
         windows: Iterator[Clip],
         seconds: float,
         turn: threading.Lock,
@@ -125,14 +134,14 @@ class Broadcast:
     ) -> None:
         self._windows, self._seconds = windows, seconds
         self._turn, self._stopping = turn, stopping
-        self.is_over = False
+        self.owner, self.is_over = owner, False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield parts of a `multipart/x-mixed-replace` body, no faster than the clip's rate."""
         following = asyncio.create_task(asyncio.to_thread(self._make))
         try:
             due, shown = 0.0, 0.0
-            while shown < self._seconds and not self._stopping.is_set():
+            while shown < self._seconds and not self._has_to_end:
                 try:
                     clip = await following
                 except UserError:  # the policy refused it, and has noted that
@@ -140,6 +149,8 @@ class Broadcast:
                 following = asyncio.create_task(asyncio.to_thread(self._make))
                 left = max(1, round((self._seconds - shown) * clip.fps))
                 for frame in islice(clip.frames, left):
+                    if self._has_to_end:
+                        break
                     due = max(due, time.monotonic())
                     await asyncio.sleep(due - time.monotonic())
                     yield part(await asyncio.to_thread(jpeg_bytes, frame))
@@ -148,6 +159,10 @@ class Broadcast:
         finally:
             following.cancel()
             self.is_over = True
+
+    @property
+    def _has_to_end(self) -> bool:
+        return self.is_over or self._stopping.is_set()
 
     def _make(self) -> Clip:
         """Make a window when it is its turn, and mark its frames as all that leaves is marked."""

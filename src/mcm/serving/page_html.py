@@ -39,12 +39,6 @@ SHOW_PANE = "() => { document.getElementById('student').scrollIntoView({block: '
 """Shows the clip on a phone, where it is below the button; browsers play only what is seen."""
 
 
-END_STREAM = (
-    "() => { const shown = document.querySelector('#live img'); if (shown) shown.src = ''; }"
-)
-"""Ends a stream; a browser goes on loading a picture for a while after it left the page."""
-
-
 def empty_pane() -> str:
     """Return the place of a clip that nobody asked for yet."""
     return _pane("", '<div class="blank"></div>')

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from mcm.errors import UserError
 from mcm.serving import page_html as html
-from mcm.serving.live import LiveRequest
+from mcm.serving.keys import ANYONE
+from mcm.serving.live import MOST_SECONDS, LiveRequest
 from mcm.serving.models import ServedModel
 from mcm.serving.service import Service
 
@@ -31,19 +32,23 @@ def live_tab(service: Service, first_prompt: str) -> None:
             end = gr.Button("End")
         shown = gr.HTML(html.empty_pane(), elem_id="live")
 
-        def watch(text: str, name: str, count: int) -> str:
+        def leave(request: gr.Request) -> str:
+            service.live.end(request.username or ANYONE)
+            return html.empty_pane()
+
+        def watch(text: str, name: str, count: int, request: gr.Request) -> str:
+            leave(request)
             try:
-                request = LiveRequest(prompt=text, model=name, steps=count, seconds=3600)
-                service.live.windows(request)
+                asked = LiveRequest(prompt=text, model=name, steps=count, seconds=MOST_SECONDS)
+                service.live.windows(asked)
             except (UserError, ValidationError) as error:
                 return html.problem(html.message(error))
             return html.live(text, name, count)
 
-        gr.on([start.click, end.click], None, js=html.END_STREAM)
         start.click(
             watch, [scene, model, steps], shown, api_visibility="private", show_progress="hidden"
         )
-        end.click(html.empty_pane, None, shown, api_visibility="private", show_progress="hidden")
+        end.click(leave, None, shown, api_visibility="private", show_progress="hidden")
 
 
 def streaming_models(service: Service) -> Sequence[ServedModel]:
