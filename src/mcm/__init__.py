@@ -5,6 +5,7 @@ Examples:
     >>> student = mcm.load("fluent-mcm")  # doctest: +SKIP
     >>> clip = student.generate("a fox moving left on a blue background", steps=4, seed=7)
     ... # doctest: +SKIP
+    >>> mcm.edit("fox.mp4", "a fox on a red background").save("red.mp4")  # doctest: +SKIP
 
 Importing the package loads no heavy library; each public name is imported when first used.
 """
@@ -15,18 +16,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcm.api import distill, edit, evaluate, generate, stream
     from mcm.errors import UserError
+    from mcm.evaluation.evaluate import Evaluation
     from mcm.recipe import Recipe
-    from mcm.sampling.pipeline import load
+    from mcm.sampling.clip import Clip
+    from mcm.sampling.pipeline import VideoModel, load
 
 __version__ = "0.1.0"
 
-__all__ = ["Recipe", "UserError", "__version__", "load"]
+__all__ = [
+    "Clip",
+    "Evaluation",
+    "Recipe",
+    "UserError",
+    "VideoModel",
+    "__version__",
+    "distill",
+    "edit",
+    "evaluate",
+    "generate",
+    "load",
+    "stream",
+]
 
 _HOMES = {
+    "Clip": "mcm.sampling.clip",
+    "Evaluation": "mcm.evaluation.evaluate",
     "Recipe": "mcm.recipe",
     "UserError": "mcm.errors",
+    "VideoModel": "mcm.sampling.pipeline",
+    "distill": "mcm.api",
+    "edit": "mcm.api",
+    "evaluate": "mcm.api",
+    "generate": "mcm.api",
     "load": "mcm.sampling.pipeline",
+    "stream": "mcm.api",
 }
 
 

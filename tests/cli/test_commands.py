@@ -94,7 +94,7 @@ def test_generate_hands_over_every_option(
     install("mcm.sampling.generate", generate_files=generate_files)
     words = "--steps 4 --seed 7 -o fox.mp4 --guidance 7.5 --sampler ddim --format mp4 --frames 16"
     more = "--model fluent --size 128x96 --device cpu --dtype float32 --overwrite"
-    rest = "--negative-prompt blur --stochasticity 0.5 --loop --batch-size 2"
+    rest = "--negative-prompt blur --stochasticity 0.5 --loop --alpha --batch-size 2"
     assert call("generate", "a fox", *f"{words} {more} {rest}".split()) == 0
     assert capsys.readouterr().out == "a.mp4\nb.mp4\n"
     assert seen == [
@@ -113,6 +113,7 @@ def test_generate_hands_over_every_option(
             "negative_prompt": "blur",
             "stochasticity": 0.5,
             "loop": True,
+            "alpha": True,
             "batch_size": 2,
             "device": "cpu",
             "dtype": "float32",

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,43 @@ def test_every_format_comes_back(format: str, tmp_path: Path) -> None:
     assert np.abs(decoded.astype(float) - frames).mean() <= tolerance
     assert read_metadata(path) == METADATA
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("format", save.ALPHA_FORMATS)
+def test_a_plain_background_becomes_transparent(format: str, tmp_path: Path) -> None:
+    """Corners are clear, the object is opaque and keeps its colour."""
+    frames = np.repeat(np.repeat(make_frames(), 4, axis=1), 4, axis=2)
+    path = save_video(
+        frames, tmp_path / FILES[format], fps=FPS, metadata=METADATA, format=format, alpha=True
+    )
+    for number, image in enumerate(decode_alpha(path, format)):
+        assert image.shape == (*frames.shape[1:3], 4)
+        assert image[:8, :8, 3].max() == 0
+        assert image[40:56, 4 * (6 + 4 * number) : 4 * (10 + 4 * number), 3].min() == 255
+        assert image[40:56, 4 * (6 + 4 * number) : 4 * (10 + 4 * number), :3].min() >= 235
+    assert read_metadata(path) == METADATA
+
+
+def decode_alpha(path: Path, format: str) -> list[Frames]:
+    if format == "frames":
+        return [np.asarray(Image.open(file)) for file in sorted(path.iterdir())]
+    if format == "sheet":
+        assert json.loads(path.with_suffix(".json").read_text())["meta"]["format"] == "RGBA8888"
+        return list(decode_sheet(path)[0])
+    with Image.open(path) as image:
+        return [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+
+
+def test_only_alpha_needs_scipy() -> None:
+    """`mcm generate` hides it, as it costs time to load."""
+    code = "import sys; sys.modules['scipy'] = None; import mcm.media, mcm.sampling.requests"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_formats_without_transparency_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="alpha: gif holds no transparency"):
+        save_video(make_frames(), tmp_path / "clip.gif", fps=FPS, alpha=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("format", ["mp4", "webm"])

@@ -117,6 +117,7 @@ def test_missing_or_binary_files_are_refused() -> None:
         ({"prompt": FOX, "format": "mp5"}, "did you mean mp4"),
         ({"prompt": FOX, "output": Path("fox.avi")}, "names no format"),
         ({"prompt": FOX, "output": Path("fox.mp4"), "format": "gif"}, "ends in .gif"),
+        ({"prompt": FOX, "alpha": True}, "mp4 holds no transparency; write frames, webp or sheet"),
     ],
 )
 def test_bad_requests_are_refused(options: dict[str, Any], message: str) -> None:

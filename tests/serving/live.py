@@ -1,6 +1,8 @@
-"""A real server on a loopback port, in a thread of the test."""
+"""Real servers on a loopback port: in a thread of the test, or in a process of its own."""
 
 import functools
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -10,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 from tests.backbones.tiny import load_tiny, make_tiny_animatediff
 from tests.sampling.fake import make_model
 
@@ -73,6 +76,29 @@ def running(
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Run `mcm serve` of the tiny student and wait until it listens."""
+    arguments = ["serve", str(tiny_student()), "-o", str(folder), "--port", "0", "--no-page"]
+    command = [sys.executable, "-c", "from mcm.cli import main; main()", *arguments, *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        assert server.stdout is not None
+        lines: list[str] = []
+        for line in server.stdout:
+            lines.append(line)
+            if line.startswith("serving tiny-mcm on "):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        try:
+            with httpx.Client(base_url=line.split()[-1], timeout=60) as http:
+                yield server, http
+        finally:
+            server.kill()
 
 
 def wait_until(condition: Any, seconds: float = 120.0) -> None:

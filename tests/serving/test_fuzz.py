@@ -3,14 +3,36 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from tests.serving.live import running
+from tests.serving.live import process
 
 schemathesis = pytest.importorskip("schemathesis")
-OPERATIONS = 13
-pytestmark = pytest.mark.skip(reason="finds 11 of 12 operations; not proven yet")
+OPERATIONS = {
+    "GET /health",
+    "GET /metrics",
+    "GET /v1/models",
+    "GET /v1/models/{model}",
+    "POST /v1/videos",
+    "GET /v1/videos",
+    "GET /v1/videos/{video_id}",
+    "DELETE /v1/videos/{video_id}",
+    "POST /v1/videos/{video_id}/cancel",
+    "GET /v1/videos/{video_id}/content",
+    "GET /v1/videos/{video_id}/events",
+    "POST /v1/verify",
+}
+
+HAVE_RULES = {
+    "POST /v1/videos",
+    "GET /v1/videos",
+    "GET /v1/videos/{video_id}",
+    "DELETE /v1/videos/{video_id}",
+    "POST /v1/videos/{video_id}/cancel",
+    "GET /v1/videos/{video_id}/content",
+    "GET /v1/videos/{video_id}/events",
+}
+"""Operations of whose requests the document allows some and forbids others."""
 
 
 def check(operation: Any, mode: Any) -> None:
@@ -33,11 +55,15 @@ def check(operation: Any, mode: Any) -> None:
 
 
 def test_made_up_requests_never_break_the_server(tmp_path: Path) -> None:
-    with running(tmp_path, queue_limit=1000) as server:
-        schema = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
+    valid, invalid = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+    limits = ["--queue-limit", "1000", "--most-steps", "2", "--most-side", "64"]
+    with process(tmp_path, *limits) as (_, http):
+        schema = schemathesis.openapi.from_url(f"{http.base_url}/openapi.json")
+        schema = schema.exclude(path="/v1/live")  # its answers have no end; see test_live.py
         operations = [found.ok() for found in schema.get_all_operations()]
-        assert len(operations) == OPERATIONS
+        assert {operation.label for operation in operations} == OPERATIONS
         for operation in operations:
-            for mode in schemathesis.GenerationMode:
-                check(operation, mode)
-        assert httpx.get(f"{server.address}/health").json()["status"] == "ok"
+            check(operation, valid)
+            if operation.label in HAVE_RULES:
+                check(operation, invalid)
+        assert http.get("/health").json()["status"] == "ok"

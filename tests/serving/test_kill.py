@@ -2,42 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-import pytest
-from tests.serving.live import tiny_student, wait_until
+from tests.serving.live import process, wait_until
 
-pytestmark = pytest.mark.skip(reason="the reader of the output waits for ever; not proven yet")
 JOBS = 12
-
-
-@contextmanager
-def process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Run `mcm serve` of the tiny student and wait until it listens."""
-    arguments = ["serve", str(tiny_student()), "-o", str(folder), "--port", "0", "--no-page"]
-    command = [sys.executable, "-c", "from mcm.cli import main; main()", *arguments, *words]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        assert server.stdout is not None
-        lines: list[str] = []
-        for line in server.stdout:
-            lines.append(line)
-            if line.startswith("serving tiny-mcm on "):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        try:
-            with httpx.Client(base_url=line.split()[-1], timeout=60) as http:
-                yield server, http
-        finally:
-            server.kill()
 
 
 def test_accepted_jobs_survive_sigkill_and_are_done_once(tmp_path: Path) -> None:

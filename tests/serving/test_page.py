@@ -7,13 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serving.live import Held, running
+from tests.serving.live import Held, running, wait_until
 
 from mcm.serving.keys import read_keys
 
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skip(reason="has not passed in Chromium yet")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SECONDS = 120_000
@@ -22,7 +21,7 @@ SECONDS = 120_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("needs Chromium")
+        pytest.skip("no Chromium on the PATH (Debian's package chromium)")
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=SECONDS)
         yield browser
@@ -70,6 +69,26 @@ def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Pa
         problem.wait_for()
         assert "prompt" in problem.inner_text()
         assert faults == []
+        page.close()
+
+
+def test_the_live_tab_plays_and_frees_its_place(browser: Any, tmp_path: Path) -> None:
+    with running(tmp_path, page=True) as server:
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.set_default_timeout(SECONDS)
+        page.goto(server.address)
+        page.get_by_role("tab", name="Live").click()
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_function("document.querySelector('#live img')?.naturalWidth > 0")
+        query = {"prompt": "a fox", "steps": 2, "seconds": 0.1}
+        assert httpx.get(f"{server.address}/v1/live", params=query, timeout=60).status_code == 429
+        page.get_by_role("button", name="End").click()
+        page.wait_for_selector("#live img", state="detached")
+        wait_until(
+            lambda: (
+                httpx.get(f"{server.address}/v1/live", params=query, timeout=60).status_code == 200
+            )
+        )
         page.close()
 
 

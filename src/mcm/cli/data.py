@@ -39,6 +39,14 @@ MostBad = Annotated[float, typer.Option(help="Fraction of bad samples above whic
 KeepFrames = Annotated[
     int, typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set.")
 ]
+GreyWindow = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW,HIGH",
+        help="Stored values of single-channel data that become black and white.  "
+        "[default: all that the bit depth holds]",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Samples encoded at once.")]
 Workers = Annotated[int, typer.Option(help="Threads that read ahead.")]
 
@@ -57,6 +65,7 @@ def cache(
     limit: Limit = None,
     most_bad: MostBad = 0.5,
     keep_frames: KeepFrames = 0,
+    window: GreyWindow = None,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
     device: Device = "auto",
@@ -64,6 +73,7 @@ def cache(
     """Encode videos or images with their captions; run again to continue."""
     from mcm.backbones.loading import load_backbone
     from mcm.data.cache import cache_images, cache_videos
+    from mcm.data.grey import parse_window
     from mcm.data.sources import open_source
     from mcm.sampling.requests import parse_size
 
@@ -71,6 +81,7 @@ def cache(
     backbone = load_backbone(model, device)
     shared: dict[str, Any] = {
         "size": parse_size(size) if size else None,
+        "window": parse_window(window) if window else None,
         "limit": limit,
         "most_bad": most_bad,
         "batch_size": batch_size,

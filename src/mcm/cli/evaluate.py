@@ -45,5 +45,6 @@ def evaluate(
     from mcm.evaluation.evaluate import evaluate_models
 
     work = (part, parts)
-    for path in evaluate_models(models, output, steps, teacher, count, real, protocol, shown, work):
+    found = evaluate_models(models, output, steps, teacher, count, real, protocol, shown, work)
+    for path in found.files:
         typer.echo(path)

@@ -54,6 +54,10 @@ Stochasticity = Annotated[
     ),
 ]
 Loop = Annotated[bool, typer.Option("--loop", help="Make the last frame lead on to the first.")]
+Alpha = Annotated[
+    bool,
+    typer.Option("--alpha", help="Make the plain background transparent (frames, webp, sheet)."),
+]
 BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -76,6 +80,7 @@ def generate(
     negative_prompt: NegativePrompt = "",
     stochasticity: Stochasticity = None,
     loop: Loop = False,
+    alpha: Alpha = False,
     batch_size: BatchSize = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -101,12 +106,14 @@ def generate(
         negative_prompt=negative_prompt,
         stochasticity=stochasticity,
         loop=loop,
+        alpha=alpha,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
         overwrite=overwrite,
     )
     alone = bool(context.obj and context.obj["own_process"])
-    with without("peft", "scipy") if alone else nullcontext():
+    spared = ("peft",) if alpha else ("peft", "scipy")
+    with without(*spared) if alone else nullcontext():
         for path in generate_files(request):
             typer.echo(path)

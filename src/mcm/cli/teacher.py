@@ -252,6 +252,27 @@ def assemble(
 
 
 @app.command()
+def tune(
+    videos: Annotated[Path, typer.Argument(help="Cache that `mcm data cache` made.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")],
+    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    steps: Steps = 2000,
+    lr: Rate = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
+    minutes: Minutes = None,
+    compiled: Compiled = False,
+) -> None:
+    """Fine-tune a teacher on your own videos."""
+    from mcm.sampling.catalog import find_model
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.tuning import tune_to_videos
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.999)
+    folder = find_model(teacher).teacher
+    typer.echo(tune_to_videos(folder, videos, output, config, batch_size, minutes, compiled))
+
+
+@app.command()
 def adapt(
     images: Annotated[Path, typer.Argument(help="Image shards, or a folder with captions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapted teacher.")],

@@ -18,6 +18,7 @@ from mcm import progress as progress_display
 from mcm.data.cache_files import Encoder
 from mcm.data.cache_jobs import Crop, ImageJob, Job, Loaded, Place, StorageType, VideoJob
 from mcm.data.cache_writer import CacheWriter
+from mcm.data.grey import Window
 from mcm.data.samples import Sample, SampleError, SampleSource
 from mcm.errors import UserError
 
@@ -81,6 +82,7 @@ def cache_videos(
     clip: Place = "start",
     crop: Crop = "centre",
     keep_frames: int = 0,
+    window: Window | None = None,
     seed: int = 0,
     dtype: StorageType = "float16",
     batch_size: int = 8,
@@ -104,6 +106,7 @@ def cache_videos(
         crop: Where the crop lies.
         keep_frames: Frames of every clip to store as pixels too, for a critic whose real side
             is the videos' own frames.
+        window: Of single-channel videos, the stored values that become black and white.
         seed: Seed of clip, crop and kept frames.
         dtype: Number format of the stored latents and text states.
         batch_size: Samples encoded at once.
@@ -122,8 +125,9 @@ def cache_videos(
     rate, interval = _rate(fps, frame_interval, spec.fps)
     count = spec.frames if frames is None else frames
     size = size or (spec.height, spec.width)
-    job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype)
+    job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype, window)
     _check_video_job(job)
+    _check_window(window)
     _check_frames(job.frames, spec.frame_step)
     _check_size(job.size, spec.size_step)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
@@ -138,6 +142,7 @@ def cache_images(
     size: tuple[int, int] | None = None,
     crop: Crop = "centre",
     latents: bool = False,
+    window: Window | None = None,
     seed: int = 0,
     dtype: StorageType = "float16",
     batch_size: int = 8,
@@ -156,6 +161,7 @@ def cache_images(
         size: (height, width) in pixels; `None` takes the backbone's size.
         crop: Where the crop lies.
         latents: Whether to store latents (c 1 h w) too.
+        window: Of single-channel images, the stored values that become black and white.
         seed: Seed of the crop.
         dtype: As `cache_videos`, and so are the others.
         batch_size: Samples encoded at once.
@@ -170,7 +176,8 @@ def cache_images(
         OSError: As `cache_videos`.
     """
     spec = backbone.spec
-    job = ImageJob(size or (spec.height, spec.width), crop, latents, seed, dtype)
+    job = ImageJob(size or (spec.height, spec.width), crop, latents, seed, dtype, window)
+    _check_window(window)
     _check_size(job.size, spec.spatial_factor)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
     return _make(source, backbone, Path(out), job, effort)
@@ -273,6 +280,13 @@ def _check_video_job(job: VideoJob) -> None:
     if not 0 <= job.keep_frames <= job.frames:
         raise UserError(
             f"keep_frames: got {job.keep_frames}, expected 0 to {job.frames}, the frames of a clip"
+        )
+
+
+def _check_window(window: Window | None) -> None:
+    if window is not None and not window[0] < window[1]:
+        raise UserError(
+            f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below"
         )
 
 

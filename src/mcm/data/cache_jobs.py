@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mcm.data.cache_files import Encoder
+from mcm.data.grey import Window
 from mcm.data.image import read_image
 from mcm.data.resize import CENTRE, Pixels
 from mcm.data.samples import Sample
@@ -63,11 +64,12 @@ class VideoJob:
     keep_frames: int
     seed: int
     dtype: StorageType
+    window: Window | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Plain values that a resumed run must share."""
-        return {"kind": "videos", **asdict(self), "size": list(self.size)}
+        return _settings("videos", self)
 
     def load(self, sample: Sample) -> Loaded:
         """Read the clip of a sample, at the place and crop that the seed and its file give."""
@@ -79,6 +81,7 @@ class VideoJob:
             start=self._start(sample),
             size=self.size,
             anchor=_anchor(self.crop, self.seed, sample),
+            window=self.window,
             file=sample.file,
         )
         return Loaded(sample, pixels)
@@ -116,16 +119,19 @@ class ImageJob:
     latents: bool
     seed: int
     dtype: StorageType
+    window: Window | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Plain values that a resumed run must share."""
-        return {"kind": "images", **asdict(self), "size": list(self.size)}
+        return _settings("images", self)
 
     def load(self, sample: Sample) -> Loaded:
         """Read an image as a clip of one frame."""
         anchor = _anchor(self.crop, self.seed, sample)
-        pixels = read_image(sample.media, size=self.size, anchor=anchor, file=sample.file)
+        pixels = read_image(
+            sample.media, size=self.size, anchor=anchor, window=self.window, file=sample.file
+        )
         return Loaded(sample, pixels[None])
 
     def encode(self, batch: Sequence[Loaded], backbone: Encoder) -> dict[str, Tensor]:
@@ -134,6 +140,12 @@ class ImageJob:
         if self.latents:
             result["latents"] = _latents(batch, backbone, self.dtype)
         return result
+
+
+def _settings(kind: str, job: VideoJob | ImageJob) -> dict[str, Any]:
+    """Return a job's values as JSON reads them back; a window only where there is one."""
+    pairs = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(job).items()}
+    return {"kind": kind, **{n: v for n, v in pairs.items() if n != "window" or v is not None}}
 
 
 def to_storage(values: Tensor, dtype: StorageType, name: str) -> Tensor:

@@ -20,6 +20,7 @@ Reason = Literal[
     "no video",
     "zero-length",
     "too short",
+    "not single-channel",
     "no media",
     "no caption",
 ]

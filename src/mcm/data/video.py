@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcm.data.grey import Window, stored_values, through_window
 from mcm.data.resize import CENTRE, Pixels, fit, over_white
 from mcm.data.samples import SampleError
 
@@ -35,6 +36,8 @@ class VideoInfo:
         fps: Average frames per second.
         codec: Name of the decoder.
         rotation: Degrees counter-clockwise that a player turns the stored frames.
+        channels: Channels of a frame: 1 for greyscale, 3 for colour, one more with transparency.
+        bits: Bits of a value in a channel.
     """
 
     width: int
@@ -43,6 +46,8 @@ class VideoInfo:
     fps: float
     codec: str
     rotation: int
+    channels: int
+    bits: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def probe_video(source: bytes | Path, *, file: str | None = None) -> VideoInfo:
             fps=float(rate) if rate else 0.0,
             codec=stream.codec_context.name,
             rotation=frame.rotation,
+            channels=len(frame.format.components),
+            bits=frame.format.components[0].bits,
         )
 
 
@@ -84,6 +91,7 @@ def read_video(
     start: float = 0.0,
     size: tuple[int, int] | None = None,
     anchor: tuple[float, float] = CENTRE,
+    window: Window | None = None,
     file: str | None = None,
 ) -> Pixels:
     """Read a clip of `frames` frames.
@@ -99,14 +107,16 @@ def read_video(
         start: Seconds from the beginning of the video.
         size: (height, width) to crop and resize to; `None` keeps the video's own.
         anchor: Place of the crop, see `mcm.data.resize.crop_box`.
+        window: Of a single-channel video, the stored values that become black and white; `None`
+            takes all that its bit depth can hold, and colour as it is.
         file: Name for messages; the path when not given.
 
     Returns:
         uint8 (t h w 3).
 
     Raises:
-        SampleError: missing, unreadable, zero-length, corrupt, unknown codec, no video or too
-            short; names the file.
+        SampleError: missing, unreadable, zero-length, corrupt, unknown codec, no video, too short
+            or, with a window, not single-channel; names the file.
     """
     file = _name(source, file)
     with _opened(source, file) as (container, stream):
@@ -115,7 +125,7 @@ def read_video(
             chosen = _every(timed, frames, frame_interval, start)
         else:
             chosen = _at_times(timed, [start + k / fps for k in range(frames)], 1 / fps)
-        pictures = [_picture(frame, size, anchor, file) for frame in chosen]
+        pictures = [_picture(frame, size, anchor, window, file) for frame in chosen]
     if len(pictures) < frames:
         raise _shortage(file, len(pictures), frames, start)
     if len({picture.shape for picture in pictures}) > 1:
@@ -255,17 +265,36 @@ def _every(
 
 
 def _picture(
-    frame: VideoFrame, size: tuple[int, int] | None, anchor: tuple[float, float], file: str
+    frame: VideoFrame,
+    size: tuple[int, int] | None,
+    anchor: tuple[float, float],
+    window: Window | None,
+    file: str,
 ) -> Pixels:
     """Return one upright RGB picture of the wanted size."""
     if frame.is_corrupt:
         raise SampleError(file, "corrupt", f"the frame at {frame.time or 0:.3f} s is damaged")
-    if any(component.is_alpha for component in frame.format.components):
-        pixels = over_white(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
-    else:
-        pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    pixels = _colours(frame) if window is None else _windowed(frame, window, file)
     upright = np.rot90(pixels, round(frame.rotation / 90))
     return fit(upright, size, anchor) if size else np.ascontiguousarray(upright)
+
+
+def _colours(frame: VideoFrame) -> Pixels:
+    """Return a frame in RGB, transparency laid over white."""
+    if any(component.is_alpha for component in frame.format.components):
+        return over_white(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def _windowed(frame: VideoFrame, window: Window, file: str) -> Pixels:
+    values = stored_values(frame)
+    if values is None:
+        raise SampleError(
+            file,
+            "not single-channel",
+            f"its frames are {frame.format.name}, and a window fits greyscale only; leave it out",
+        )
+    return through_window(values, window)
 
 
 def _shortage(file: str, got: int, frames: int, start: float) -> SampleError:

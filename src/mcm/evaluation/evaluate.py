@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcm.errors import UserError
@@ -13,8 +14,22 @@ from mcm.evaluation.list_protocol import ListProtocol
 from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.report import write_report
 from mcm.evaluation.runs import OnClip
-from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite
+from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite, TableRow
 from mcm.progress import Bar, progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        rows: One for each model and number of steps, as ``rows[0].results["fvd"].value``. Empty
+            while other parts of the work are missing.
+        files: The report: JSON, Markdown and a page.
+    """
+
+    rows: list[TableRow]
+    files: list[Path]
 
 
 def evaluate_models(
@@ -27,7 +42,7 @@ def evaluate_models(
     protocol: Path | None = None,
     shown: int = 8,
     part: tuple[int, int] = (0, 1),
-) -> list[Path]:
+) -> Evaluation:
     """Evaluate models, or this process's part of it, and write the report when all is there.
 
     Args:
@@ -42,7 +57,7 @@ def evaluate_models(
         part: Which part of the work, and of how many.
 
     Returns:
-        The files of the report; none while other parts are missing.
+        The table and the files of the report; both empty while other parts are missing.
 
     Raises:
         UserError: A model, its options, its steps or the part cannot be, or the folder holds
@@ -60,7 +75,9 @@ def evaluate_models(
     gallery = Gallery(output, keys, chosen.fps)
     with ExitStack() as stack:
         suite.run(Part(number, of), lambda name: _bar_of(name, stack), gallery)
-    return write_report(suite, gallery) if suite.complete() else []
+    if not suite.complete():
+        return Evaluation([], [])
+    return Evaluation(suite.table(), write_report(suite, gallery))
 
 
 def _check_labels(contenders: Sequence[Contender]) -> None:

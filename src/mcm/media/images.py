@@ -38,12 +38,12 @@ def write_gif(path: Path, frames: Frames, fps: float, comment: str) -> None:
 
 
 def write_webp(path: Path, frames: Frames, fps: float, comment: str) -> None:
-    """Write an endless animated webp."""
+    """Write an endless animated webp; with alpha if the frames have it."""
     path.write_bytes(webp_bytes(frames, fps, comment))
 
 
 def webp_bytes(frames: Frames, fps: float, comment: str = "") -> bytes:
-    """Return an endless animated webp."""
+    """Return an endless animated webp; colours of transparent pixels are kept."""
     images = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
@@ -55,8 +55,16 @@ def webp_bytes(frames: Frames, fps: float, comment: str = "") -> bytes:
         loop=0,
         quality=90,
         method=4,
+        exact=True,
         exif=exif(comment),
     )
+    return buffer.getvalue()
+
+
+def jpeg_bytes(image: Frames) -> bytes:
+    """Return one image (h, w, 3) as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=90)
     return buffer.getvalue()
 
 
@@ -68,7 +76,7 @@ def write_frames(folder: Path, frames: Frames, fps: float, comment: str) -> None
 
 
 def write_png(path: Path, image: Frames, comment: str) -> None:
-    """Write one image (h, w, 3)."""
+    """Write one image (h, w, 3), or with alpha (h, w, 4)."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", pnginfo=png_info(comment))
     path.write_bytes(buffer.getvalue())
@@ -92,18 +100,18 @@ def sprite_sheet(frames: Frames, fps: float, name: str) -> tuple[Frames, bytes]:
     """Lay frames out in rows and describe them.
 
     Args:
-        frames: Frames (t, h, w, 3).
+        frames: Frames (t, h, w, 3), or with alpha (t, h, w, 4).
         fps: Frames per second.
         name: Name of the PNG file, without its ending.
 
     Returns:
-        The sheet (H, W, 3), about square, and JSON in TexturePacker's hash format with
+        The sheet (H, W, 3 or 4), about square, and JSON in TexturePacker's hash format with
         ``animations`` as game engines read them and ``duration`` in milliseconds.
     """
-    count, height, width, _ = frames.shape
+    count, height, width, channels = frames.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    sheet = np.zeros((rows * height, columns * width, channels), np.uint8)
     places: dict[str, dict[str, Any]] = {}
     for number, (frame, duration) in enumerate(
         zip(frames, durations(count, fps, unit=1), strict=True)
@@ -115,7 +123,7 @@ def sprite_sheet(frames: Frames, fps: float, name: str) -> tuple[Frames, bytes]:
         "app": "mcm",
         "version": __version__,
         "image": f"{name}.png",
-        "format": "RGB888",
+        "format": "RGBA8888" if channels == 4 else "RGB888",
         "size": {"w": sheet.shape[1], "h": sheet.shape[0]},
         "scale": "1",
     }

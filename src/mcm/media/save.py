@@ -41,6 +41,10 @@ FORMATS = {
 """Every format and the ending of its files; `frames` is a folder, `sheet` a PNG and a JSON."""
 
 
+ALPHA_FORMATS = ("frames", "webp", "sheet")
+"""The formats that hold transparency."""
+
+
 def find_format(path: Path, format: str | None = None) -> str:
     """Return the format to write: the one asked for, or else that of the path's ending.
 
@@ -64,6 +68,19 @@ def find_format(path: Path, format: str | None = None) -> str:
     if FORMATS[format] and ending != FORMATS[format]:
         raise UserError(f"{path}: a file of format {format} ends in {FORMATS[format]}")
     return format
+
+
+def check_alpha(format: str) -> None:
+    """Check that a format holds transparency.
+
+    Raises:
+        UserError: It does not.
+    """
+    if format not in ALPHA_FORMATS:
+        raise UserError(
+            f"alpha: {format} holds no transparency; write {', '.join(ALPHA_FORMATS[:-1])} or "
+            f"{ALPHA_FORMATS[-1]}"
+        )
 
 
 def outputs_of(path: Path, format: str) -> list[Path]:
@@ -92,6 +109,7 @@ def save_video(
     fps: float,
     metadata: Mapping[str, Any] | None = None,
     format: str | None = None,
+    alpha: bool = False,
     overwrite: bool = False,
     source: Path | None = None,
 ) -> Path:
@@ -103,6 +121,7 @@ def save_video(
         fps: Frames per second.
         metadata: JSON-ready values to store in the file.
         format: One of `FORMATS`; by default the path's ending says it.
+        alpha: Make the plain background transparent, see `mcm.media.matte`.
         overwrite: Replace what stands at ``path``.
         source: File that was edited to make the clip; its manifest goes into the clip's.
 
@@ -110,12 +129,16 @@ def save_video(
         The path.
 
     Raises:
-        UserError: The path is taken, or no format fits.
+        UserError: The path is taken, no format fits, or ``alpha`` is asked for where the format
+            holds none or the background is not plain.
         OSError: The disk is full or the folder cannot be written; nothing half is left.
     """
     target = Path(path)
     kind = find_format(target, format)
     check_free(target, kind, overwrite)
+    if alpha:
+        check_alpha(kind)
+        frames = _cut_out(frames)
     target.parent.mkdir(parents=True, exist_ok=True)
     made = _prepared(frames, metadata)
     if kind == "sheet":
@@ -152,6 +175,12 @@ def save_image(
         with _replacing(target) as partial:
             images.write_png(partial, image, to_text(metadata or {}))
     return target
+
+
+def _cut_out(frames: Frames) -> Frames:
+    from mcm.media.matte import cut_out
+
+    return cut_out(frames)
 
 
 def _prepared(frames: Frames, metadata: Mapping[str, Any] | None) -> Publication:

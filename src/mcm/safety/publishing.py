@@ -25,7 +25,7 @@ class Publication:
     """Frames ready to be written, and what their file and its manifest say.
 
     Attributes:
-        frames: Marked frames, uint8, (t, h, w, 3).
+        frames: Marked frames, uint8, (t, h, w, 3), or with alpha (t, h, w, 4).
         metadata: What the file says of itself; names the layers that are switched off.
         mark: Payload of the watermark; ``None`` where there is none.
     """
@@ -51,7 +51,7 @@ def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publicati
     """Mark frames as the policy says.
 
     Args:
-        frames: Frames, uint8, (t, h, w, 3).
+        frames: Frames, uint8, (t, h, w, 3), or with alpha (t, h, w, 4), which stays as it is.
         text: All that is known of the clip; the same text gives the same payload.
         metadata: JSON-ready values for the file.
     """
@@ -61,7 +61,8 @@ def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publicati
     if not policy.watermark.mark:
         return Publication(frames, told, None)
     payload = instance_id(text)
-    return Publication(embed(frames, payload), told, payload)
+    marked = np.concatenate([embed(frames[..., :3], payload), frames[..., 3:]], axis=-1)
+    return Publication(marked, told, payload)
 
 
 def instance_id(text: str) -> int:

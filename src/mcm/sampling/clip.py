@@ -51,6 +51,7 @@ class Clip:
         path: str | Path,
         *,
         format: str | None = None,
+        alpha: bool = False,
         overwrite: bool = False,
         source: Path | None = None,
     ) -> Path:
@@ -63,6 +64,7 @@ class Clip:
             fps=self.fps,
             metadata=self.metadata(),
             format=format,
+            alpha=alpha,
             overwrite=overwrite,
             source=source,
         )

@@ -53,7 +53,7 @@ def generate_files(request: GenerateRequest, stream: TextIO | None = None) -> li
         label = f"clip {len(paths) + 1}/{len(jobs)}"
         clips = _generate(model, batch, options, label, stream)
         for job, clip in zip(batch, clips, strict=True):
-            paths.append(_write(job, clip, request.overwrite, stream))
+            paths.append(_write(job, clip, request, stream))
     return paths
 
 
@@ -83,9 +83,9 @@ def _generate(
         )
 
 
-def _write(job: Job, clip: Clip, overwrite: bool, stream: TextIO) -> Path:
+def _write(job: Job, clip: Clip, request: GenerateRequest, stream: TextIO) -> Path:
     start = time.perf_counter()
-    path = clip.save(job.path, format=job.format, overwrite=overwrite)
+    path = clip.save(job.path, format=job.format, alpha=request.alpha, overwrite=request.overwrite)
     seconds = {**clip.timings, "write": time.perf_counter() - start}
     parts = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     count, height, width, _ = clip.frames.shape

@@ -189,6 +189,39 @@ class VideoModel:
 
         return edit(self, frames_thwc, prompt, strength, mask_hw, seed, on_step, options)
 
+    def stream(
+        self,
+        prompt: str,
+        *,
+        seed: int = 0,
+        overlap: int | None = None,
+        **options: Any,
+    ) -> Iterator[Clip]:
+        """Generate without end; each window of frames goes on from the one before.
+
+        Stop by leaving the loop. The next window is made when it is asked for.
+
+        Args:
+            prompt: What the video shows.
+            seed: The same seed, settings and model give the same stream.
+            overlap: Frames that a window shares with the one before, which are made once; a
+                quarter of a window by default. More give smoother motion and fewer frames a second.
+            **options: ``steps`` (2 or more, as a first step sees nothing of the frames before),
+                ``size`` and ``stochasticity`` as in :meth:`generate`.
+
+        Returns:
+            The new frames of each window: as many as the model's own clip at first, then that
+            many less ``overlap``; ``timings`` are the window's own.
+
+        Raises:
+            UserError: The model is no student, its autoencoder ties frames together, the prompt
+                is empty, or a value is out of its range.
+            Refused: The policy of `mcm.safety` does not allow the prompt, or a window's frames.
+        """
+        from mcm.sampling.stream import stream
+
+        return stream(self, prompt, seed, overlap, options)
+
     def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoise:
         """Bind the model to prompts, with guidance and windows if the settings ask for them."""
         denoise = self._guided(prompts, settings)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError, nearest
-from mcm.media.save import FORMATS, check_free, find_format
+from mcm.media.save import FORMATS, check_alpha, check_free, find_format
 from mcm.sampling.options import check_prompt, check_steps
 
 _COLUMNS = ("prompt", "seed", "steps", "output")
@@ -39,6 +39,7 @@ class GenerateRequest:
         negative_prompt: What guidance steers away from.
         stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
         loop: Make the last frame lead on to the first.
+        alpha: Make the plain background transparent; for `frames`, `webp` and `sheet`.
         batch_size: Clips generated together.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
@@ -59,6 +60,7 @@ class GenerateRequest:
     negative_prompt: str = ""
     stochasticity: float | None = None
     loop: bool = False
+    alpha: bool = False
     batch_size: int = 1
     device: str = "auto"
     dtype: str = "auto"
@@ -189,7 +191,10 @@ def _placed(job: Job, request: GenerateRequest) -> Job:
         if kind not in FORMATS:
             find_format(folder, kind)
         path = folder / f"{slug(job.prompt)}-{job.seed}{FORMATS[kind]}"
-    return replace(job, output=path, format=find_format(path, request.format))
+    kind = find_format(path, request.format)
+    if request.alpha:
+        check_alpha(kind)
+    return replace(job, output=path, format=kind)
 
 
 def _is_folder(output: Path, request: GenerateRequest) -> bool:

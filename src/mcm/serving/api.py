@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +24,7 @@ from mcm.serving.feed import News
 from mcm.serving.gate import Gate
 from mcm.serving.intake import Format, VideoRequest
 from mcm.serving.keys import Keys
+from mcm.serving.live import MEDIA_TYPE, LiveBusyError, LiveRequest
 from mcm.serving.models import ServedModel
 from mcm.serving.schemas import (
     Deleted,
@@ -265,6 +266,32 @@ async def events(job: Found, owner: Owner, service: Serving) -> AsyncIterator[Se
             last = await run_in_threadpool(service.store.get, job.id, owner)
             data = None if last is None else _video(last, service)
             yield ServerSentEvent(event=f"video.{news.status}", data=data)
+
+
+@router.get(
+    "/v1/live",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {MEDIA_TYPE: {}}},
+        429: {"model": ErrorBody, "description": "Somebody else watches; one stream at a time."},
+    },
+)
+def live(
+    asked: Annotated[LiveRequest, Query()],
+    owner: Owner,
+    service: Serving,
+    sec_fetch_site: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> StreamingResponse:
+    """Watch a clip that goes on: JPEG frames as they are made, as an `img` element shows them."""
+    if sec_fetch_site not in (None, "none", "same-origin"):
+        raise HTTPException(403, "pages of other sites may not use this server")
+    try:
+        broadcast = service.live.open(asked, owner)
+    except LiveBusyError:
+        raise HTTPException(
+            429, "somebody else watches; try again later", {"Retry-After": "10"}
+        ) from None
+    return StreamingResponse(broadcast, media_type=MEDIA_TYPE)
 
 
 async def _read(request: Request) -> VideoRequest:

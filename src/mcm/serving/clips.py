@@ -40,7 +40,7 @@ class ClipFolder:
         self._writing = threading.Lock()
 
     def write(self, id: str, clip: Clip, format: str, warnings: Sequence[str] = ()) -> Facts:
-        """Write a finished clip: every clip that leaves the server passes here, and only here.
+        """Write a finished clip: every clip of a job passes here, and only here.
 
         Args:
             id: Of the job.

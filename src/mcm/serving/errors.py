@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from mcm.errors import UserError, nearest
 from mcm.safety.guard import Refused
 from mcm.serving.intake import VideoRequest
+from mcm.serving.live import LiveRequest
 
 log = logging.getLogger(__name__)
 
@@ -85,15 +86,16 @@ async def _user_error(_: Request, error: Any) -> JSONResponse:
     return error_response(400, message, param=param, code=code)
 
 
-async def _invalid(_: Request, error: Any) -> JSONResponse:
+async def _invalid(request: Request, error: Any) -> JSONResponse:
     """Tell the first fault of a body, a path or a query."""
     fault = error.errors()[0]
     path = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header")]
     param = ".".join(path)[:_LONGEST_NAME] or "body"
     if fault["type"] == "extra_forbidden":
-        guess = nearest(param, VideoRequest.model_fields)
+        asked = LiveRequest if request.url.path == "/v1/live" else VideoRequest
+        guess = nearest(param, asked.model_fields)
         hint = f"; did you mean {guess}?" if guess else ""
-        message = f"{param}: unknown; expected {', '.join(VideoRequest.model_fields)}{hint}"
+        message = f"{param}: unknown; expected {', '.join(asked.model_fields)}{hint}"
     else:
         message = f"{param}: {fault['msg']}"
     return error_response(400, message, param=param)

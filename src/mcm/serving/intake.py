@@ -90,7 +90,7 @@ def take_in(request: VideoRequest, model: VideoModel, config: ServeConfig) -> Or
         steps=request.steps,
         guidance=request.guidance,
         frames=None if request.seconds is None else _frames(request.seconds, model),
-        size=None if request.size is None else _size(request.size, config.most_side),
+        size=None if request.size is None else take_size(request.size, config.most_side),
         negative_prompt=take_prompt(negative, "negative_prompt", config.most_prompt)
         if negative.strip()
         else "",
@@ -132,7 +132,12 @@ def take_prompt(text: str, field: str, most: int) -> str:
     return check_prompt(text, field)
 
 
-def _size(text: str, most: int) -> tuple[int, int]:
+def take_size(text: str, most: int) -> tuple[int, int]:
+    """Return (height, width) of ``WIDTHxHEIGHT``.
+
+    Raises:
+        UserError: A side is longer than ``most`` pixels.
+    """
     height, width = parse_size(text)
     if max(height, width) > most:
         raise UserError(f"size: got {text}, expected {most} pixels or less in height and width")

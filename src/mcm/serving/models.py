@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +34,16 @@ class ServedModel:
 
 
 class Models:
-    """Served models in the order of the command line; the first is the default."""
+    """Served models in the order of the command line; the first is the default.
+
+    Attributes:
+        turn: Held by whoever lets a model work: one batch or one window at a time.
+    """
 
     def __init__(self, served: list[ServedModel]) -> None:
         assert served, "a server has a model"
         self._served = {one.name: one for one in served}
+        self.turn = threading.Lock()
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())

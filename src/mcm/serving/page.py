@@ -17,6 +17,7 @@ from mcm.serving.api import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
 from mcm.serving.models import ServedModel
+from mcm.serving.page_live import live_tab
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, Job, QueueFullError
 
@@ -66,54 +67,64 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Return the page's components and what happens on a click."""
-        first = self._service.models[None]
-        names = [(_label(one), one.name) for one in self._service.models]
         page: gr.Blocks = gr.Blocks(title="Motion Consistency Model", analytics_enabled=False)
         with page:
             gr.Markdown("# Video in a few steps")
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    prompt = gr.Textbox(
-                        label="Prompt", value=EXAMPLES[0], lines=2, max_lines=4, submit_btn=False
-                    )
-                    gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples")
-                    model = gr.Dropdown(names, value=first.name, label="Model and style")
-                    steps = gr.Radio(**_steps(first), label="Steps")
-                    with gr.Row():
-                        seed = gr.Number(-1, label="Seed (-1: any)", precision=0, min_width=100)
-                        size = gr.Dropdown(
-                            **_sizes(first),
-                            label="Size",
-                            allow_custom_value=True,
-                            min_width=100,
-                        )
-                    beside = gr.Checkbox(**_beside(first), label="Beside its teacher")
-                    with gr.Row():
-                        go = gr.Button("Generate", variant="primary", elem_id="generate")
-                        stop = gr.Button("Cancel", elem_id="cancel")
-                with gr.Column(min_width=300):
-                    with gr.Row():
-                        pane = gr.HTML(html.empty_pane(), elem_id="student")
-                        other = gr.HTML("", elem_id="teacher")
-                    downloads = gr.HTML("", elem_id="downloads")
-                    settings = gr.Code("", label="Make it again", language="shell", wrap_lines=True)
-            gallery = gr.HTML(label="Gallery", elem_id="gallery")
-            running = gr.State([])
-            inputs = [prompt, model, steps, seed, size, beside]
-            outputs = [running, pane, other, downloads, settings, gallery]
-            gr.on(
-                [go.click, prompt.submit],
-                self.generate,
-                inputs,
-                outputs,
-                api_visibility="private",
-                show_progress="hidden",
-                concurrency_limit=_VISITORS,
-            )
-            stop.click(self.cancel, running, None, api_visibility="private")
-            model.change(self.choose, model, [steps, size, beside], api_visibility="private")
+            with gr.Tab("Clip"):
+                gallery = self._clip_tab()
+            live_tab(self._service, EXAMPLES[0])
             page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")
         return page
+
+    def _clip_tab(self) -> gr.HTML:
+        """Lay out the tab of single clips and return its gallery."""
+        first = self._service.models[None]
+        names = [(_label(one), one.name) for one in self._service.models]
+        with gr.Row():
+            with gr.Column(min_width=300):
+                prompt = gr.Textbox(
+                    label="Prompt", value=EXAMPLES[0], lines=2, max_lines=4, submit_btn=False
+                )
+                gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples")
+                model = gr.Dropdown(names, value=first.name, label="Model and style")
+                steps = gr.Radio(**_steps(first), label="Steps")
+                with gr.Row():
+                    seed = gr.Number(-1, label="Seed (-1: any)", precision=0, min_width=100)
+                    size = gr.Dropdown(
+                        **_sizes(first),
+                        label="Size",
+                        allow_custom_value=True,
+                        min_width=100,
+                    )
+                beside = gr.Checkbox(**_beside(first), label="Beside its teacher")
+                with gr.Row():
+                    go = gr.Button("Generate", variant="primary", elem_id="generate")
+                    stop = gr.Button("Cancel", elem_id="cancel")
+            with gr.Column(min_width=300):
+                with gr.Row():
+                    pane = gr.HTML(html.empty_pane(), elem_id="student")
+                    other = gr.HTML("", elem_id="teacher")
+                downloads = gr.HTML("", elem_id="downloads")
+                settings = gr.Code(
+                    "", label="Make it again", language="shell", wrap_lines=True, lines=2
+                )
+        gallery = gr.HTML(label="Gallery", elem_id="gallery")
+        running = gr.State([])
+        inputs = [prompt, model, steps, seed, size, beside]
+        outputs = [running, pane, other, downloads, settings, gallery]
+        gr.on(
+            [go.click, prompt.submit],
+            self.generate,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress="hidden",
+            concurrency_limit=_VISITORS,
+        )
+        gr.on([go.click, prompt.submit], None, js=html.SHOW_PANE)
+        stop.click(self.cancel, running, None, api_visibility="private")
+        model.change(self.choose, model, [steps, size, beside], api_visibility="private")
+        return gallery
 
     def choose(self, name: str) -> tuple[Any, Any, Any]:
         """Return the steps, the sizes and the teacher that fit a model."""
@@ -152,7 +163,7 @@ class Page:
                 asked = asked.model_copy(update=same)
                 jobs.append(await asyncio.to_thread(self._service.submit, asked, owner))
         except (UserError, QueueFullError, ValidationError) as error:
-            yield [], html.problem(_message(error)), "", "", "", skip
+            yield [], html.problem(html.message(error)), "", "", "", skip
             return
         panes = [html.waiting(job) for job in jobs]
         panes += [""] * (2 - len(panes))
@@ -183,15 +194,6 @@ def _request(prompt: str, model: str, steps: int, seed: float | None, size: str)
         size=size or None,
         preview=True,
     )
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, QueueFullError):
-        return "too many clips are waiting; try again in a moment"
-    if isinstance(error, ValidationError):
-        fault = error.errors()[0]
-        return f"{fault['loc'][0]}: {fault['msg']}"
-    return str(error)
 
 
 def _owner(request: gr.Request) -> str:

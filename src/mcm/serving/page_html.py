@@ -6,10 +6,14 @@ import base64
 import shlex
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import urlencode
+
+from pydantic import ValidationError
 
 from mcm.media import FORMATS
 from mcm.serving.feed import News
-from mcm.serving.store import QUEUED, Job
+from mcm.serving.live import MOST_SECONDS
+from mcm.serving.store import QUEUED, Job, QueueFullError
 
 STYLE = """
 .pane { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px; }
@@ -29,6 +33,10 @@ STYLE = """
 a:focus-visible, button:focus-visible, video:focus-visible { outline: 3px solid #f97316;
   outline-offset: 2px; }
 """
+
+
+SHOW_PANE = "() => { document.getElementById('student').scrollIntoView({block: 'nearest'}); }"
+"""Shows the clip on a phone, where it is below the button; browsers play only what is seen."""
 
 
 def empty_pane() -> str:
@@ -73,6 +81,23 @@ def finished(job: Job) -> str:
 def problem(message: str) -> str:
     """Return what went wrong, in the place of the clip."""
     return f'<div class="pane"><p role="alert">{escape(message)}</p></div>'
+
+
+def message(error: Exception) -> str:
+    """Return what a visitor is told of a request that was not accepted."""
+    if isinstance(error, QueueFullError):
+        return "too many clips are waiting; try again in a moment"
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{fault['loc'][0]}: {fault['msg']}"
+    return str(error)
+
+
+def live(prompt: str, model: str, steps: int) -> str:
+    """Return a stream that plays as long as it is on the page."""
+    query = {"prompt": prompt, "model": model, "steps": steps, "seconds": MOST_SECONDS}
+    address = escape(f"../v1/live?{urlencode(query)}")
+    return _pane(f"{escape(model)}, live", f'<img src="{address}" alt="{escape(prompt)}">')
 
 
 def downloads(job: Job) -> str:

@@ -28,7 +28,8 @@ def serve(config: ServeConfig) -> None:
     keys = Keys() if config.keys is None else read_keys(config.keys)
     listener = listen(config)
     server = Server(config, load_models(config), keys, listener)
-    print(f"serving {', '.join(config.models)} on {server.address}", flush=True)
+    names = ", ".join(one.name for one in server.service.models)
+    print(f"serving {names} on {server.address}", flush=True)
     server.run()
 
 

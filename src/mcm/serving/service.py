@@ -13,6 +13,7 @@ from mcm.serving.clips import ClipFolder
 from mcm.serving.config import ServeConfig
 from mcm.serving.feed import Feed, News
 from mcm.serving.intake import VideoRequest, take_in
+from mcm.serving.live import Live
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.store import FAILED, OPEN, Job, JobStore
@@ -29,6 +30,7 @@ class Service:
         models: The models it serves.
         store: Its jobs.
         metrics: Its measures.
+        live: Its streams.
     """
 
     def __init__(self, config: ServeConfig, models: Models) -> None:
@@ -42,6 +44,7 @@ class Service:
         self.store = JobStore(config.folder / "jobs.sqlite")
         self.metrics = Metrics(self.store.counts)
         self._clips = ClipFolder(config.folder / "clips")
+        self.live = Live(config, models)
         self._feed = Feed()
         self._worker = Worker(config, models, self.store, self._clips, self._feed, self.metrics)
 
@@ -58,8 +61,9 @@ class Service:
         self._lock.release()
 
     def hang_up(self) -> None:
-        """End the news of everyone who watches."""
+        """End the news and the streams of everyone who watches."""
         self._feed.close()
+        self.live.close()
 
     @property
     def is_alive(self) -> bool:

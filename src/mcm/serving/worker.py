@@ -153,7 +153,7 @@ class Worker:
                 self._feed.publish(job.id, News(RUNNING, step, steps, shown))
             spent[0] += time.perf_counter() - began
 
-        with warnings.catch_warnings(record=True) as caught:
+        with self._models.turn, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ModelWarning)
             clips = model.generate_batch(
                 [order.prompt for order in orders],

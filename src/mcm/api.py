@@ -1,0 +1,150 @@
+"""The public functions of mcm: what the command line does, called from Python.
+
+Each can also be had as ``mcm.NAME``. Errors that the caller can mend are `mcm.UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.recipe import resolve
+from mcm.sampling.clip import Clip
+from mcm.sampling.edit_files import read_mask, read_source
+from mcm.sampling.pipeline import VideoModel, load
+from mcm.settings import Recipe
+
+if TYPE_CHECKING:
+    from mcm.evaluation.evaluate import Evaluation
+
+__all__ = ["distill", "edit", "evaluate", "generate", "load", "stream"]
+
+Model = VideoModel | str | Path
+"""A loaded model, or what `load` takes; load once to call often."""
+
+
+def generate(
+    prompt: str,
+    model: Model = "fluent-mcm",
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Clip:
+    """Generate one clip.
+
+    Args:
+        prompt: What the video shows.
+        model: A model, or the name or folder of one.
+        steps: Network steps, 1 to 50; the model's own by default.
+        seed: The same seed, settings and model give the same clip.
+        **options: ``guidance``, ``sampler``, ``frames``, ``size`` (height, width),
+            ``negative_prompt``, ``stochasticity``, ``loop``: as in
+            :meth:`mcm.sampling.pipeline.VideoModel.generate`.
+
+    Raises:
+        UserError: There is no such model, or a value is out of its range.
+    """
+    return _loaded(model).generate(prompt, steps=steps, seed=seed, **options)
+
+
+def edit(
+    video: str | Path | NDArray[np.uint8],
+    prompt: str,
+    model: Model = "fluent-mcm",
+    *,
+    strength: float = 0.6,
+    mask: str | Path | NDArray[np.bool_] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Clip:
+    """Change a video to what a prompt says, in few steps.
+
+    Args:
+        video: A video file, a picture to animate, or frames, RGB uint8, (t, h, w, 3), of a size
+            and length that the model can make. Files are cropped and resampled to the model's own.
+        prompt: What it shall show.
+        model: A student, or the name or folder of one.
+        strength: How much may change: above 0 (little) to 1 (everything).
+        mask: Where it may change: an image file, white there, or (h, w); everywhere by default.
+        seed: Seed of the noise.
+        **options: ``steps`` and ``stochasticity`` as in `generate`.
+
+    Raises:
+        UserError: A file cannot be read, the model is no student, or a value is out of its range.
+    """
+    student = _loaded(model)
+    frames = video if isinstance(video, np.ndarray) else read_source(Path(video), student)
+    region = (
+        mask if mask is None or isinstance(mask, np.ndarray) else read_mask(Path(mask), student)
+    )
+    return student.edit(frames, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+
+
+def stream(
+    prompt: str,
+    model: Model = "fluent-mcm",
+    *,
+    seed: int = 0,
+    overlap: int | None = None,
+    **options: Any,
+) -> Iterator[Clip]:
+    """Generate without end, window after window.
+
+    Args:
+        prompt: What the video shows.
+        model: A student, or the name or folder of one.
+        seed: The same seed, settings and model give the same stream.
+        overlap: Frames that a window shares with the one before; a quarter by default.
+        **options: ``steps``, ``size`` and ``stochasticity`` as in `generate`.
+
+    Returns:
+        The new frames of each window, made when they are asked for.
+
+    Raises:
+        UserError: The model cannot stream, or a value is out of its range.
+    """
+    return _loaded(model).stream(prompt, seed=seed, overlap=overlap, **options)
+
+
+def distill(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Distil a student.
+
+    Args:
+        recipe: A recipe or its file.
+        overrides: Values to change in a file's recipe, as ``optimizer.lr=1e-5``.
+
+    Returns:
+        The student's folder, which `load` takes.
+
+    Raises:
+        UserError: Something of the recipe does not fit the machine, the data or the teacher.
+    """
+    from mcm.distillation.run import distill as run
+
+    return run(recipe if isinstance(recipe, Recipe) else resolve(Path(recipe), list(overrides)))
+
+
+def evaluate(models: Sequence[str], output: str | Path, **options: Any) -> Evaluation:
+    """Compare models at few steps on one protocol; run it again to continue.
+
+    Args:
+        models: Names or folders with their options, as ``fluent:sampler=unipc@4,8``.
+        output: Folder of the evaluation.
+        **options: ``steps``, ``teacher``, ``count``, ``real``, ``protocol``, ``shown``, ``part``:
+            as in :func:`mcm.evaluation.evaluate.evaluate_models`.
+
+    Raises:
+        UserError: A model, its options or its steps cannot be.
+    """
+    from mcm.evaluation.evaluate import evaluate_models
+
+    return evaluate_models(models, Path(output), **options)
+
+
+def _loaded(model: Model) -> VideoModel:
+    return model if isinstance(model, VideoModel) else load(model)

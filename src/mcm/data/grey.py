@@ -1,0 +1,73 @@
+"""Single-channel pictures of any bit depth: stored values, seen through a window, as grey RGB.
+
+A window is the range of stored values that is shown, as radiology uses the word: what is at or
+below its lower end is black, what is at or above its upper end is white.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcm.data.resize import Pixels
+from mcm.errors import UserError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+Window = tuple[float, float]
+
+
+def parse_window(text: str) -> Window:
+    """Turn ``LOW,HIGH`` into a window.
+
+    Raises:
+        UserError: It is not two numbers.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"window: got {text!r}, expected LOW,HIGH in stored values, such as 0,4095"
+        ) from None
+    return low, high
+
+
+def through_window(values: NDArray[Any], window: Window) -> Pixels:
+    """Map stored values linearly onto grey levels.
+
+    Args:
+        values: One channel of any number type, (…, h, w).
+        window: Values that become 0 and 255; the others are rounded between or clipped.
+
+    Returns:
+        uint8 (…, h, w, 3), the three channels equal.
+    """
+    low, high = window
+    levels = (np.asarray(values, np.float64) - low) * 255 / (high - low)
+    grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def stored_values(frame: VideoFrame) -> NDArray[Any] | None:
+    """Return the values of a single-channel frame as they are stored, (h, w); else ``None``.
+
+    That is 0 to 2ⁿ − 1 for a frame of n bits, whatever the container holds them in.
+    """
+    name = frame.format.name
+    if not name.startswith("gray") or len(frame.format.components) != 1:
+        return None
+    order = ">" if name.endswith("be") else "<"
+    if name.startswith("grayf"):
+        kind = f"{order}f{2 if '16' in name else 4}"
+    else:
+        kind = f"{order}u{1 if frame.format.components[0].bits <= 8 else 2}"
+    rows = np.frombuffer(frame.planes[0], dtype=kind).reshape(-1, _row_length(frame, kind))
+    return rows[: frame.height, : frame.width]
+
+
+def _row_length(frame: VideoFrame, kind: str) -> int:
+    """Return how many values lie between two rows, which may be padded."""
+    return int(frame.planes[0].line_size) // np.dtype(kind).itemsize

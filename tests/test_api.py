@@ -1,0 +1,101 @@
+"""The public functions, on tiny models and files: what the command line does, from Python."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.sampling.fake import FRAMES, make_model
+from tests.sampling.test_edit import student
+
+import mcm
+from mcm import api
+from mcm.settings import Recipe
+
+SIDE = 32
+RECIPE = """
+model: {teacher: fluent}
+data: {videos: videos}
+trainer: {output: out, steps: 10}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _named_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fluent-mcm` is a fake student."""
+
+    def load(name: str) -> mcm.VideoModel:
+        if name != "fluent-mcm":
+            raise mcm.UserError(f"model: no embedded model or folder {name!r}")
+        return make_model()
+
+    monkeypatch.setattr(api, "load", load)
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in mcm.__all__:
+        assert name == "__version__" or getattr(mcm, name).__doc__, name
+
+
+def test_generate_takes_a_name_or_a_loaded_model() -> None:
+    model = make_model()
+    named, loaded = (mcm.generate("a fox", one, steps=2, seed=7) for one in ("fluent-mcm", model))
+    assert isinstance(named, mcm.Clip)
+    assert np.array_equal(named.frames, loaded.frames)
+    assert named.metadata()["seed"] == 7
+
+
+def test_edit_takes_files_and_arrays(tmp_path: Path) -> None:
+    model = student()
+    frames = np.full((FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    Image.fromarray(frames[0]).save(tmp_path / "still.png")
+    mask = np.zeros((SIDE, SIDE), np.bool_)
+    mask[:, : SIDE // 2] = True
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    array = mcm.edit(frames, "a fox", model, mask=mask, steps=2)
+    file = mcm.edit(tmp_path / "still.png", "a fox", model, mask=tmp_path / "mask.png", steps=2)
+    assert np.array_equal(array.frames, file.frames)
+    assert np.array_equal(array.frames[:, :, SIDE // 2 :], frames[:, :, SIDE // 2 :])
+    assert not np.array_equal(array.frames, frames)
+
+
+def test_stream_goes_on() -> None:
+    clips = list(islice(mcm.stream("a fox", overlap=1), 3))
+    assert [len(clip.frames) for clip in clips] == [FRAMES, FRAMES - 1, FRAMES - 1]
+
+
+def test_distill_takes_a_file_with_overrides_or_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Recipe] = []
+
+    def run(recipe: Recipe) -> Path:
+        seen.append(recipe)
+        return Path("out/student")
+
+    monkeypatch.setattr("mcm.distillation.run.distill", run)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    assert mcm.distill(tmp_path / "recipe.yaml", ["trainer.seed=3"]) == Path("out/student")
+    mcm.distill(seen[0])
+    assert seen[0] == seen[1]
+    assert seen[0].trainer.seed == 3
+
+
+def test_evaluate_returns_a_typed_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = mcm.Evaluation([], [tmp_path / "report.json"])
+    seen: list[Any] = []
+
+    def run(*arguments: Any, **options: Any) -> mcm.Evaluation:
+        seen.append((arguments, options))
+        return made
+
+    monkeypatch.setattr("mcm.evaluation.evaluate.evaluate_models", run)
+    assert mcm.evaluate(["fluent"], str(tmp_path), steps="4") is made
+    assert seen == [((["fluent"], tmp_path), {"steps": "4"})]
+
+
+def test_errors_are_user_errors() -> None:
+    with pytest.raises(mcm.UserError, match="no embedded model"):
+        mcm.generate("a fox", "flunt")
