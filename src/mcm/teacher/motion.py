@@ -15,7 +15,7 @@ from mcm.backbones.attention import use_folded_attention
 from mcm.data.fluent.scene import MOTIONS
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
-from mcm.teacher.corpus import ClipCorpus, generator_of
+from mcm.teacher.corpus import ClipCorpus, LatentCorpus, generator_of
 from mcm.teacher.denoiser import SCHEDULER, TextStates, add_noise, load_video_unet
 from mcm.teacher.loop import LoopConfig, train
 from mcm.teacher.supervision import Supervised, supervision_losses
@@ -51,7 +51,7 @@ def draw_places(total: int, count: int, generator: torch.Generator) -> Tensor:
 
 
 def train_motion(
-    corpus: ClipCorpus,
+    corpus: LatentCorpus,
     text: Path,
     start: Path,
     folder: Path,
@@ -67,7 +67,7 @@ def train_motion(
     """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
 
     Args:
-        corpus: The clips.
+        corpus: The clips; deep supervision takes a :class:`ClipCorpus`.
         text: Folder of tokenizer and text encoder.
         start: Folder of an image UNet, or of a video network to go on with.
         folder: Holds the run; resumed if there.
@@ -88,7 +88,7 @@ def train_motion(
     if image_factor == 0:
         unet.freeze_unet2d_params()
     places = Places(unet)
-    network = supervised(unet)
+    network = supervised(unet, isinstance(corpus, ClipCorpus))
     if compiled:
         network.compile(dynamic=False)
     states = TextStates(corpus.captions, text)
@@ -105,10 +105,13 @@ def train_motion(
         noised = add_noise(schedule, x0, (config.seed, 2, step), shift)
         with best_autocast(x0.device):
             found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
-        motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
-        inner = supervision_losses(maps, words, corpus.placement_nt4[index_b][:, place_t], motion_b)
-        velocity = (found.float() - noised.velocity).square().mean()
-        return {"velocity": velocity} | {k: supervision * v for k, v in inner.items()}
+        losses = {"velocity": (found.float() - noised.velocity).square().mean()}
+        if isinstance(corpus, ClipCorpus):
+            motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
+            placement_bt4 = corpus.placement_nt4[index_b][:, place_t]
+            inner = supervision_losses(maps, words, placement_bt4, motion_b)
+            losses |= {name: supervision * loss for name, loss in inner.items()}
+        return losses
 
     def factor_of(name: str) -> float:
         return 1.0 if not name.startswith("network.") or "motion_modules." in name else image_factor
@@ -126,7 +129,7 @@ def train_motion(
     unet.save_pretrained(folder / "motion_unet")
 
 
-def supervised(unet: UNetMotionModel) -> Supervised:
-    """Return a video UNet with heads on the outputs of all its motion modules."""
-    layers = [m for m in unet.modules() if isinstance(m, AnimateDiffTransformer3D)]
+def supervised(unet: UNetMotionModel, asked: bool = True) -> Supervised:
+    """Return a video UNet with heads on the outputs of all its motion modules, or with none."""
+    layers = [m for m in unet.modules() if asked and isinstance(m, AnimateDiffTransformer3D)]
     return Supervised(unet, layers, [layer.proj_out.out_features for layer in layers])

@@ -9,7 +9,7 @@ import torch
 
 from mcm.backbones.loading import load_backbone
 from mcm.data.cached import CachedVideos
-from mcm.teacher.corpus import ClipCorpus
+from mcm.teacher.corpus import LatentCorpus
 from mcm.teacher.loop import LoopConfig
 from mcm.teacher.motion import train_motion
 
@@ -70,14 +70,13 @@ def tune_to_videos(
     return output
 
 
-def corpus_of(cache: CachedVideos, at_once: int = 64) -> ClipCorpus:
+def corpus_of(cache: CachedVideos, at_once: int = 64) -> LatentCorpus:
     """Return all clips of a cache in memory, in float16."""
     batches = [
         cache.batch(range(start, min(start + at_once, len(cache))))
         for start in range(0, len(cache), at_once)
     ]
-    return ClipCorpus(
+    return LatentCorpus(
         latents_ncthw=torch.cat([batch.latents_bcthw.half() for batch in batches]),
         captions=[caption for batch in batches for caption in batch.captions],
-        meaning_n=torch.arange(len(cache)),
     )
