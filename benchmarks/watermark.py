@@ -6,7 +6,7 @@
 
 False alarms are counted clip by clip into a file of each part, so that a broken run goes on where
 it stood and parts run side by side or one after the other; each prints what all parts found so
-far, with the upper end of the 95 % interval of Clopper and Pearson.
+far, with Clopper and Pearson's one-sided 95 % bound.
 
 `--method` compares with what can be installed: `dwtDct`, `dwtDctSvd` and `rivaGan` of
 invisible-watermark, and `blind-watermark`. They carry 32 bits without a check, so theirs count as
