@@ -7,7 +7,7 @@ Two substances U and V in the Gray-Scott model (Pearson, *Complex Patterns in a 
 Science 261, 1993): ∂U/∂t = D_u ΔU − UV² + F(1 − U), ∂V/∂t = D_v ΔV + UV² − (F + k)V.
 
 `videos/` holds recordings as a laboratory has them: a coarse grid, one grey channel (V), blurred
-and compressed. `images/` holds stills as a paper wants them: a fine grid, V in colour, lit as a
+and compressed. `images/` holds stills as a paper wants them: smooth, V in colour, lit as a
 relief. The same words describe both, so a student can take the motion of the one and the looks of
 the other. Everything follows from the seed.
 """
@@ -32,7 +32,7 @@ Field = NDArray[np.float32]
 Frames = NDArray[np.uint8]
 
 SIDE, FRAMES, FPS = 128, 16, 8
-COARSE, FINE = 64, 128
+GRID = 64
 BATCH = 16
 
 
@@ -54,12 +54,12 @@ class Pattern:
 
 
 PATTERNS = {
-    "spots that divide": Pattern(0.0367, 0.0649, (1000, 4000), 120),
-    "a maze": Pattern(0.029, 0.057, (500, 2000), 50),
-    "coral": Pattern(0.0545, 0.062, (1000, 4000), 120),
-    "waves": Pattern(0.014, 0.045, (150, 900), 20),
-    "worms": Pattern(0.058, 0.065, (1000, 4000), 150),
-    "turbulence": Pattern(0.026, 0.051, (400, 2000), 25),
+    "spots that divide": Pattern(0.0367, 0.0649, (200, 1400), 100),
+    "a maze": Pattern(0.029, 0.057, (200, 600), 40),
+    "coral": Pattern(0.0545, 0.062, (300, 1400), 80),
+    "drifting spots": Pattern(0.014, 0.054, (200, 700), 40),
+    "a honeycomb": Pattern(0.039, 0.058, (200, 700), 40),
+    "waves": Pattern(0.018, 0.051, (100, 500), 25),
 }
 ORIGINS = {
     "the middle": (0.5, 0.5),
@@ -69,7 +69,7 @@ ORIGINS = {
     "the bottom": (0.85, 0.5),
 }
 """Words and (y, x) of the first disturbance, as shares of the side."""
-_DIFFUSION_U, _DIFFUSION_V = 0.16, 0.08
+_DIFFUSION_U, _DIFFUSION_V = 0.5, 0.25
 _COLOURS = np.array(
     [[13, 8, 60], [70, 20, 120], [180, 55, 105], [245, 130, 60], [252, 220, 140]], np.float32
 )
@@ -146,7 +146,9 @@ def as_recorded(v_thw: Field) -> Frames:
 
 
 def as_published(v_hw: Field) -> Frames:
-    """Return V in colour, lit from the upper left as a relief."""
+    """Return V in colour, smooth, lit from the upper left as a relief."""
+    fine = Image.fromarray(v_hw).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    v_hw = np.asarray(fine, np.float32)
     level = (v_hw / _HIGHEST).clip(0, 1) * (len(_COLOURS) - 1)
     below = np.minimum(level.astype(int), len(_COLOURS) - 2)
     share = (level - below)[..., None]
@@ -167,21 +169,21 @@ def render(folder: Path, videos: int, images: int, seed: int = 0) -> None:
             raise UserError(f"{folder / name}: exists already; choose another folder")
     clips, stills = draw_scenes(videos, seed), draw_scenes(images, seed + 1)
     rows = []
-    for number, (scene, v_thw) in enumerate(_simulated(clips, COARSE, FRAMES)):
+    for number, (scene, v_thw) in enumerate(_simulated(clips, FRAMES)):
         rows.append((f"{number:05}.mp4", scene.caption))
         write_mp4(_place(folder / "videos", rows[-1][0]), as_recorded(v_thw), FPS, scene.caption)
     _write_captions(folder / "videos", rows)
     rows = []
-    for number, (scene, v_thw) in enumerate(_simulated(stills, FINE, 1)):
+    for number, (scene, v_thw) in enumerate(_simulated(stills, 1)):
         rows.append((f"{number:05}.png", scene.caption))
         write_png(_place(folder / "images", rows[-1][0]), as_published(v_thw[0]), scene.caption)
     _write_captions(folder / "images", rows)
 
 
-def _simulated(scenes: Sequence[Scene], side: int, frames: int) -> Iterator[tuple[Scene, Field]]:
+def _simulated(scenes: Sequence[Scene], frames: int) -> Iterator[tuple[Scene, Field]]:
     for start in range(0, len(scenes), BATCH):
         some = scenes[start : start + BATCH]
-        yield from zip(some, simulate(some, side, frames), strict=True)
+        yield from zip(some, simulate(some, GRID, frames), strict=True)
 
 
 def _start(scene: Scene, side: int) -> tuple[Field, Field]:

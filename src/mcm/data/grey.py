@@ -64,10 +64,7 @@ def stored_values(frame: VideoFrame) -> NDArray[Any] | None:
         kind = f"{order}f{2 if '16' in name else 4}"
     else:
         kind = f"{order}u{1 if frame.format.components[0].bits <= 8 else 2}"
-    rows = np.frombuffer(frame.planes[0], dtype=kind).reshape(-1, _row_length(frame, kind))
+    plane: Any = frame.planes[0]
+    length = int(plane.line_size) // np.dtype(kind).itemsize  # rows may be padded
+    rows: NDArray[Any] = np.frombuffer(plane, dtype=kind).reshape(-1, length)
     return rows[: frame.height, : frame.width]
-
-
-def _row_length(frame: VideoFrame, kind: str) -> int:
-    """Return how many values lie between two rows, which may be padded."""
-    return int(frame.planes[0].line_size) // np.dtype(kind).itemsize

@@ -94,7 +94,8 @@ def _cut_out(frame_hwc: Frames, number: int) -> Frames:
     pure_hwc = _despilled(colour_hwc, background_hwc, sample_hwc, alpha_hw)
     shown_hwc = np.where(_grown(inside_hw)[..., None], pure_hwc, colour_hwc)
     rgba = np.concatenate([shown_hwc, 255 * alpha_hw[..., None]], axis=-1)
-    return np.rint(rgba).clip(0, 255).astype(np.uint8)
+    cut: Frames = np.rint(rgba).clip(0, 255).astype(np.uint8)
+    return cut
 
 
 def _alpha(

@@ -141,7 +141,7 @@ class Broadcast:
         following = asyncio.create_task(asyncio.to_thread(self._make))
         try:
             due, shown = 0.0, 0.0
-            while shown < self._seconds and not self._has_to_end:
+            while shown < self._seconds and not self._has_to_end():
                 try:
                     clip = await following
                 except UserError:  # the policy refused it, and has noted that
@@ -149,7 +149,7 @@ class Broadcast:
                 following = asyncio.create_task(asyncio.to_thread(self._make))
                 left = max(1, round((self._seconds - shown) * clip.fps))
                 for frame in islice(clip.frames, left):
-                    if self._has_to_end:
+                    if self._has_to_end():
                         break
                     due = max(due, time.monotonic())
                     await asyncio.sleep(due - time.monotonic())
@@ -160,7 +160,6 @@ class Broadcast:
             following.cancel()
             self.is_over = True
 
-    @property
     def _has_to_end(self) -> bool:
         return self.is_over or self._stopping.is_set()
 
