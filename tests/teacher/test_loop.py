@@ -94,3 +94,24 @@ def test_parameters_learn_at_their_own_rate(tmp_path: Path) -> None:
         for layer, old in zip(module, before, strict=True)
     ]
     assert moved[1] == pytest.approx(0.1 * moved[0], rel=1e-3)
+
+
+def test_a_resumed_run_takes_the_factors_it_is_given(tmp_path: Path) -> None:
+    config = LoopConfig(steps=10, lr=0.05, warmup=1)
+    module = nn.Linear(3, 1)
+
+    def go(stop: int, factor: float) -> None:
+        def factor_of(name: str) -> float:
+            return factor if name == "weight" else 1.0
+
+        def losses(step: int) -> dict[str, Tensor]:
+            return loss_of(module, step)
+
+        train(module, losses, lambda n: range(n, stop), config, tmp_path, factor_of=factor_of)
+
+    go(3, 0.5)
+    before = torch.load(tmp_path / "state.pt", weights_only=True)["module"]
+    go(6, 0.0)
+    after = torch.load(tmp_path / "state.pt", weights_only=True)["module"]
+    assert torch.equal(before["weight"], after["weight"])
+    assert not torch.equal(before["bias"], after["bias"])

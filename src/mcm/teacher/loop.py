@@ -171,7 +171,10 @@ def _resume(
         return 0, 0.0
     state = torch.load(path, weights_only=True)
     module.load_state_dict(state["module"], strict=False)
+    factors = [group["factor"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state["optimizer"])
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
+        group["factor"] = factor
     average.values = state["average"]
     return int(state["step"]), float(state["seconds"])
 
