@@ -71,6 +71,10 @@ class ClipCorpus(LatentCorpus):
     motion_n: Tensor
     placement_nt4: Tensor
 
+    def told_motions(self, index_b: Tensor, untold_b: Tensor) -> Tensor:
+        """Return the motions' numbers of clips; that of none where the caption was dropped."""
+        return self.motion_n[index_b].masked_fill(untold_b, len(MOTIONS))
+
     def every_wording(self) -> Iterator[str]:
         """Yield the captions and wordings of stills, so that the vocabulary knows every noun."""
         yield from self.captions

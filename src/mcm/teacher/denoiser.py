@@ -134,6 +134,10 @@ class Noised:
     t_b: Tensor
     velocity: Tensor
 
+    def loss(self, found: Tensor) -> Tensor:
+        """Return ‖v̂ − v‖² of a prediction, mean over elements."""
+        return (found.float() - self.velocity).square().mean()
+
 
 def add_noise(
     schedule: VarianceSchedule, x0: Tensor, seed: tuple[int, ...], shift: float = 1.0
@@ -181,7 +185,7 @@ def train_image_unet(
         x_t = noised.x_t.contiguous(memory_format=torch.channels_last)
         with best_autocast(x_t.device):
             found = unet(x_t, noised.t_b, tokens).sample
-        return {"velocity": (found.float() - noised.velocity).square().mean()}
+        return {"velocity": noised.loss(found)}
 
     train(unet, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
     unet.save_pretrained(folder / "unet")

@@ -12,7 +12,6 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor
 
 from mcm.backbones.attention import use_folded_attention
-from mcm.data.fluent.scene import MOTIONS
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
 from mcm.teacher.corpus import ClipCorpus, LatentCorpus, generator_of
@@ -105,9 +104,9 @@ def train_motion(
         noised = add_noise(schedule, x0, (config.seed, 2, step), shift)
         with best_autocast(x0.device):
             found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
-        losses = {"velocity": (found.float() - noised.velocity).square().mean()}
+        losses = {"velocity": noised.loss(found)}
         if isinstance(corpus, ClipCorpus):
-            motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
+            motion_b = corpus.told_motions(index_b, row_b == states.empty)
             placement_bt4 = corpus.placement_nt4[index_b][:, place_t]
             inner = supervision_losses(maps, words, placement_bt4, motion_b)
             losses |= {name: supervision * loss for name, loss in inner.items()}

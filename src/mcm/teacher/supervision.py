@@ -91,10 +91,13 @@ def supervision_losses(
         placement_bt4: Where objects are.
         motion_b: Number of the motion that each text names; the last for none.
     """
+    sizes = {found.shape[-1] for found in maps}
+    wanted = {size: place_maps(placement_bt4, size).flatten(0, 1) for size in sizes}
+    spread = {size: shown.var((0, 2, 3)) for size, shown in wanted.items()}
     missed = []
     for found in maps:
-        wanted = place_maps(placement_bt4, found.shape[-1]).flatten(0, 1)
-        error = (found.float() - wanted).square().mean((0, 2, 3))
-        missed.append((error / wanted.var((0, 2, 3))).mean())
+        size = found.shape[-1]
+        error = (found.float() - wanted[size]).square().mean((0, 2, 3))
+        missed.append((error / spread[size]).mean())
     named = [F.cross_entropy(logits.float(), motion_b) for logits in words]
     return {"place": torch.stack(missed).mean(), "word": torch.stack(named).mean()}

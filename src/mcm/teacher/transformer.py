@@ -20,7 +20,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
 from mcm.backbones.attention import use_shaped_attention
-from mcm.data.fluent.scene import FRAMES, MOTIONS
+from mcm.data.fluent.scene import FRAMES
 from mcm.devices import best_autocast
 from mcm.diffusion import FlowSchedule
 from mcm.teacher.corpus import ClipCorpus, generator_of
@@ -198,12 +198,12 @@ def train_transformer(
         with best_autocast(x0.device):
             found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
             own = network.own_places_loss(frames)
-        motion_b = corpus.motion_n[index_b].masked_fill(row_b == states.empty, len(MOTIONS))
+        motion_b = corpus.told_motions(index_b, row_b == states.empty)
         placement_bt4 = corpus.placement_nt4[index_b[:, None], time_bt]
         inner = supervision_losses(maps, words, placement_bt4, motion_b)
         inner["own"] = _OWN * own
-        velocity = (found.float() - noised.velocity).square().mean()
-        return {"velocity": velocity} | {name: supervision * v for name, v in inner.items()}
+        losses = {"velocity": noised.loss(found)}
+        return losses | {name: supervision * loss for name, loss in inner.items()}
 
     train(network, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
     transformer.save_pretrained(folder / "transformer")
