@@ -6,7 +6,6 @@ and motion on videos one after the other, where MCM keeps them apart in one stag
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from mcm.data.image import read_image
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
 from mcm.errors import UserError
+from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
 from mcm.teacher.denoiser import train_image_unet
 from mcm.teacher.loop import LoopConfig
@@ -62,10 +62,7 @@ def adapt_to_images(
     image_unet(video).save_pretrained(run / "start")
     stills = _encoded(images, teacher / "vae", run / "images.safetensors")
     train_image_unet(stills, teacher, run, config, batch_size, minutes, run / "start", compiled)
-    for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
-        shutil.copytree(teacher / part, output / part, dirs_exist_ok=True)
-    for file in ("model_index.json", "mcm.json"):
-        shutil.copy(teacher / file, output / file)
+    copy_all_but_network(teacher, output)
     adapted = UNet2DConditionModel.from_pretrained(run / "unet")
     with_image_layers(video, adapted).save_pretrained(output / "unet")
 

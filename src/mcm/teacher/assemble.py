@@ -110,6 +110,15 @@ def assemble_transformer(
     return output
 
 
+def copy_all_but_network(teacher: Path, output: Path) -> None:
+    """Copy what of an AnimateDiff teacher's folder stays when its network learns on."""
+    for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        shutil.copytree(teacher / part, output / part, dirs_exist_ok=True)
+    shutil.copy(teacher / "model_index.json", output)
+    if (native := teacher / "mcm.json").is_file():
+        shutil.copy(native, output)
+
+
 def _link(source: Path, folder: Path) -> None:
     """Replace the files of a folder that another one has as well by relative links to it."""
     for path in folder.iterdir():

@@ -9,12 +9,10 @@ import torch
 
 from mcm.backbones.loading import load_backbone
 from mcm.data.cached import CachedVideos
+from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
 from mcm.teacher.loop import LoopConfig
 from mcm.teacher.motion import train_motion
-
-KEPT = ("vae", "text_encoder", "tokenizer", "scheduler", "model_index.json", "mcm.json")
-"""What of a teacher stays, so that caches made with it serve the new one too."""
 
 
 def tune_to_videos(
@@ -27,6 +25,8 @@ def tune_to_videos(
     compiled: bool = False,
 ) -> Path:
     """Train a teacher's network, image and motion layers, on cached videos.
+
+    The rest stays, so that caches made with the teacher serve the new one too.
 
     Args:
         teacher: Folder in the layout of diffusers, as the embedded teacher's.
@@ -60,12 +60,7 @@ def tune_to_videos(
         compiled=compiled,
         minutes=minutes,
     )
-    for part in KEPT:
-        source = teacher / part
-        if source.is_dir():
-            shutil.copytree(source, output / part, dirs_exist_ok=True)
-        elif source.is_file():
-            shutil.copy(source, output / part)
+    copy_all_but_network(teacher, output)
     shutil.copytree(run / "motion_unet", output / "unet", dirs_exist_ok=True)
     return output
 
