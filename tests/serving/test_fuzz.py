@@ -23,14 +23,12 @@ OPERATIONS = {
     "POST /v1/verify",
 }
 
-HAVE_RULES = {
-    "POST /v1/videos",
-    "GET /v1/videos",
-    "GET /v1/videos/{video_id}",
-    "DELETE /v1/videos/{video_id}",
-    "POST /v1/videos/{video_id}/cancel",
-    "GET /v1/videos/{video_id}/content",
-    "GET /v1/videos/{video_id}/events",
+HAVE_RULES = OPERATIONS - {
+    "GET /health",
+    "GET /metrics",
+    "GET /v1/models",
+    "GET /v1/models/{model}",
+    "POST /v1/verify",
 }
 """Operations of whose requests the document allows some and forbids others."""
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mcm.comfyui.tensors import to_frames, to_images, to_mask
 from mcm.diffusion import FlowSchedule, VarianceSchedule, few_step_timesteps
+from mcm.sampling.clip import Clip
 from mcm.sampling.options import MOST_STEPS
 from mcm.sampling.pipeline import VideoModel, load
 
@@ -64,7 +65,7 @@ class Generate(io.ComfyNode):  # type: ignore[misc]
                 io.Int.Input("frames", default=0, min=0, max=4096, tooltip="0: the model's own"),
                 io.Boolean.Input("loop", default=False),
             ],
-            outputs=[io.Image.Output(display_name="images"), io.Float.Output(display_name="fps")],
+            outputs=_clip_outputs(),
         )
 
     @classmethod
@@ -73,7 +74,7 @@ class Generate(io.ComfyNode):  # type: ignore[misc]
     ) -> Any:
         """Generate."""
         clip = student.generate(prompt, steps=steps, seed=seed, frames=frames or None, loop=loop)
-        return io.NodeOutput(to_images(clip), clip.fps)
+        return _clip_output(clip)
 
 
 class Edit(io.ComfyNode):  # type: ignore[misc]
@@ -96,7 +97,7 @@ class Edit(io.ComfyNode):  # type: ignore[misc]
                 io.Float.Input("strength", default=0.6, min=0.01, max=1.0, step=0.01),
                 io.Mask.Input("mask", optional=True, tooltip="White where the video may change"),
             ],
-            outputs=[io.Image.Output(display_name="images"), io.Float.Output(display_name="fps")],
+            outputs=_clip_outputs(),
         )
 
     @classmethod
@@ -120,7 +121,7 @@ class Edit(io.ComfyNode):  # type: ignore[misc]
             seed=seed,
             steps=steps,
         )
-        return io.NodeOutput(to_images(clip), clip.fps)
+        return _clip_output(clip)
 
 
 class Schedule(io.ComfyNode):  # type: ignore[misc]
@@ -184,6 +185,14 @@ def sigmas(sampling: Any, steps: int, original_steps: int, denoise: float) -> Te
         t_n = few_step_timesteps(steps, original_steps, VarianceSchedule.from_betas(), denoise)
         levels = sampling.sigma(t_n).tolist()
     return torch.tensor([*levels, 0.0])
+
+
+def _clip_outputs() -> list[Any]:
+    return [io.Image.Output(display_name="images"), io.Float.Output(display_name="fps")]
+
+
+def _clip_output(clip: Clip) -> Any:
+    return io.NodeOutput(to_images(clip), clip.fps)
 
 
 def _sampling() -> list[Any]:
