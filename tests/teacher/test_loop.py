@@ -65,6 +65,21 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     assert torch.equal(fresh.weight, whole.weight)
 
 
+def test_first_row_of_a_resumed_run_is_a_mean(tmp_path: Path) -> None:
+    config = LoopConfig(steps=20, log_every=10)
+    for stop in (7, 20):
+        module = nn.Linear(1, 1)
+        train(
+            module,
+            lambda _, m=module: {"one": 1 + 0 * m.weight.sum()},
+            lambda n, last=stop: range(n, last),
+            config,
+            tmp_path,
+        )
+    rows = csv.DictReader((tmp_path / "log.csv").open())
+    assert [float(row["one"]) for row in rows] == [1.0, 1.0]
+
+
 def test_non_finite_gradient_stops_the_run(tmp_path: Path) -> None:
     module = nn.Linear(3, 1)
     with pytest.raises(RuntimeError, match="non-finite"):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -119,7 +120,7 @@ def train(
     step, seconds = _resume(module, optimizer, average, folder)
     _trim_log(folder, step)
     start = saved = time.monotonic()
-    sums: dict[str, float] = {}
+    past: dict[str, list[float]] = {}
     for batch in batches_from(step):
         if step >= config.steps or (minutes and time.monotonic() - start > minutes * 60):
             break
@@ -133,10 +134,11 @@ def train(
         step += 1
         average.update(module, step)
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach()) / config.log_every
+            past.setdefault(name, []).append(float(value.detach()))
         if step % config.log_every == 0:
-            _log(folder, step, seconds + time.monotonic() - start, sums)
-            sums = {}
+            means = {name: fmean(values) for name, values in past.items()}
+            _log(folder, step, seconds + time.monotonic() - start, means)
+            past = {}
         if time.monotonic() - saved > config.save_minutes * 60:
             _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
             saved = time.monotonic()

@@ -56,7 +56,7 @@ def test_motion_does_what_its_name_says(motion: Motion) -> None:
             "up": dy < -30,
             "down": dy > 30,
             "bounce": np.ptp([place.y for place in places]) > 25 and abs(dy) < 1,
-            "spin": abs(turn) > 270,
+            "spin": turn > 270,
             "grow": growth > 1.5,
             "shrink": growth < 0.67,
             "still": dx == dy == turn == 0 and growth == 1,

@@ -122,7 +122,7 @@ def _sample_reach(motion: Motion, rng: np.random.Generator) -> float:
         case "bounce":
             return float(rng.uniform(28, 42))
         case "spin":
-            return float(rng.choice((-1, 1)) * rng.uniform(300, 400))
+            return float(rng.uniform(300, 400))
         case "grow" | "shrink":
             return float(rng.uniform(0.32, 0.45))
         case "still":
