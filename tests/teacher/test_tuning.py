@@ -10,6 +10,7 @@ from torch import Tensor
 from mcm.teacher import tuning
 from mcm.teacher.corpus import ClipCorpus
 from mcm.teacher.loop import LoopConfig
+from mcm.teacher.motion import ClipSettings
 
 PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "unet")
 
@@ -54,8 +55,8 @@ def test_the_new_teacher_keeps_all_but_the_network(
     (teacher / "model_index.json").write_text("{}")
     seen: dict[str, Any] = {}
 
-    def train(corpus: ClipCorpus, text: Path, start: Path, run: Path, *_: Any, **kw: Any) -> None:
-        seen.update(kw, corpus=corpus, text=text, start=start)
+    def train(corpus: ClipCorpus, text: Path, start: Path, run: Path, *rest: Any, **_: Any) -> None:
+        seen.update(corpus=corpus, text=text, start=start, settings=rest[1])
         (run / "motion_unet").mkdir(parents=True)
         (run / "motion_unet" / "weights").write_text("new unet")
 
@@ -65,7 +66,7 @@ def test_the_new_teacher_keeps_all_but_the_network(
     made = tuning.tune_to_videos(teacher, tmp_path, output, LoopConfig(steps=1), batch_size=4)
     assert made == output
     assert (seen["text"], seen["start"]) == (teacher, teacher / "unet")
-    assert (seen["frames"], seen["batch_frames"], seen["image_factor"]) == ((3,), 12, 1.0)
+    assert seen["settings"] == ClipSettings(frames=(3,), batch_frames=12)
     kept = {part: (output / part / "weights").read_text() for part in PARTS}
     assert kept == {part: f"{'new' if part == 'unet' else 'old'} {part}" for part in PARTS}
     assert (output / "model_index.json").read_text() == "{}"

@@ -165,7 +165,7 @@ def motion(
     """Train the motion modules on clips."""
     from mcm.teacher.corpus import load_corpus
     from mcm.teacher.loop import LoopConfig
-    from mcm.teacher.motion import train_motion
+    from mcm.teacher.motion import ClipSettings, train_motion
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, log_every=25)
     clips = load_corpus(corpus)
@@ -175,11 +175,8 @@ def motion(
         unet,
         output,
         config,
-        frames=frames,
-        batch_frames=batch_frames,
+        ClipSettings(frames, batch_frames, shift, supervision),
         image_factor=image_factor,
-        shift=shift,
-        supervision=supervision,
         compiled=compiled,
         minutes=minutes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from mcm.teacher.corpus import ClipCorpus, LatentCorpus, generator_of
 from mcm.teacher.denoiser import SCHEDULER, TextStates, add_noise, load_video_unet
 from mcm.teacher.loop import LoopConfig, train
 from mcm.teacher.supervision import Supervised, supervision_losses
+
+_SCHEDULE = VarianceSchedule.from_scheduler_config(SCHEDULER)
 
 
 class Places:
@@ -49,35 +52,88 @@ def draw_places(total: int, count: int, generator: torch.Generator) -> Tensor:
     return edges[:-1] + (share * edges.diff()).long()
 
 
+@dataclass(frozen=True)
+class ClipSettings:
+    """What a step sees.
+
+    Attributes:
+        frames: How many frames of each clip are seen, spread over all of it: the steps take
+            these numbers in turn.
+        batch_frames: Frames in a batch, over all of its clips.
+        shift: Draws more timesteps at high noise, where motion is decided.
+        supervision: Weight of the deep supervision.
+    """
+
+    frames: Sequence[int] = (4,)
+    batch_frames: int = 128
+    shift: float = 3.0
+    supervision: float = 0.1
+
+
+@dataclass(frozen=True)
+class ClipLosses:
+    """The losses of a step on clips, a pure function of its number.
+
+    Attributes:
+        network: The video network and its heads.
+        corpus: The clips; deep supervision takes a :class:`ClipCorpus`.
+        states: Text states of its captions.
+        places: Of the network.
+        seed: Of every draw.
+        settings: What a step sees.
+    """
+
+    network: Supervised
+    corpus: LatentCorpus
+    states: TextStates
+    places: Places
+    seed: int
+    settings: ClipSettings
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """Return the velocity's loss and those of deep supervision."""
+        ours = self.settings
+        seen = ours.frames[step % len(ours.frames)]
+        index_b = self.corpus.draw(self.seed, step, max(ours.batch_frames // seen, 1))
+        generator = generator_of(self.seed, 1, step)
+        row_b = self.states.draw_rows(index_b, generator)
+        place_t = draw_places(self.corpus.latents_ncthw.shape[2], seen, generator)
+        self.places.set(place_t)
+        x0 = self.corpus.clips(index_b)[:, :, place_t]
+        noised = add_noise(_SCHEDULE, x0, (self.seed, 2, step), ours.shift)
+        with best_autocast(x0.device):
+            found, maps, words = self.network(noised.x_t, noised.t_b, self.states.states_ukd[row_b])
+        losses = {"velocity": noised.loss(found)}
+        if isinstance(self.corpus, ClipCorpus):
+            motion_b = self.corpus.told_motions(index_b, row_b == self.states.empty)
+            placement_bt4 = self.corpus.placement_nt4[index_b][:, place_t]
+            inner = supervision_losses(maps, words, placement_bt4, motion_b)
+            losses |= {name: ours.supervision * loss for name, loss in inner.items()}
+        return losses
+
+
 def train_motion(
     corpus: LatentCorpus,
     text: Path,
     start: Path,
     folder: Path,
     config: LoopConfig,
-    frames: Sequence[int] = (4,),
-    batch_frames: int = 128,
+    settings: ClipSettings,
     image_factor: float = 0.5,
-    shift: float = 3.0,
-    supervision: float = 0.1,
     compiled: bool = False,
     minutes: float | None = None,
 ) -> None:
     """Train motion modules on clips and save the whole network as ``folder/motion_unet``.
 
     Args:
-        corpus: The clips; deep supervision takes a :class:`ClipCorpus`.
+        corpus: The clips.
         text: Folder of tokenizer and text encoder.
         start: Folder of an image UNet, or of a video network to go on with.
         folder: Holds the run; resumed if there.
         config: The schedule.
-        frames: How many frames of each clip are seen, spread over all of it: the steps take
-            these numbers in turn.
-        batch_frames: Frames in a batch, over all of its clips.
+        settings: What a step sees.
         image_factor: Factor of the image layers' learning rate, which have learnt before; 0
             keeps them as they are. They read the words of motion, so they should go on learning.
-        shift: Draws more timesteps at high noise, where motion is decided.
-        supervision: Weight of the deep supervision.
         compiled: Compile the network first; needs a C++ compiler.
         minutes: Stop after this time even if steps remain.
     """
@@ -91,26 +147,7 @@ def train_motion(
     if compiled:
         network.compile(dynamic=False)
     states = TextStates(corpus.captions, text)
-    schedule = VarianceSchedule.from_scheduler_config(SCHEDULER)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        seen = frames[step % len(frames)]
-        index_b = corpus.draw(config.seed, step, max(batch_frames // seen, 1))
-        generator = generator_of(config.seed, 1, step)
-        row_b = states.draw_rows(index_b, generator)
-        place_t = draw_places(corpus.latents_ncthw.shape[2], seen, generator)
-        places.set(place_t)
-        x0 = corpus.clips(index_b)[:, :, place_t]
-        noised = add_noise(schedule, x0, (config.seed, 2, step), shift)
-        with best_autocast(x0.device):
-            found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
-        losses = {"velocity": noised.loss(found)}
-        if isinstance(corpus, ClipCorpus):
-            motion_b = corpus.told_motions(index_b, row_b == states.empty)
-            placement_bt4 = corpus.placement_nt4[index_b][:, place_t]
-            inner = supervision_losses(maps, words, placement_bt4, motion_b)
-            losses |= {name: supervision * loss for name, loss in inner.items()}
-        return losses
+    losses = ClipLosses(network, corpus, states, places, config.seed, settings)
 
     def factor_of(name: str) -> float:
         return 1.0 if not name.startswith("network.") or "motion_modules." in name else image_factor
@@ -118,7 +155,7 @@ def train_motion(
     train(
         network,
         losses,
-        lambda start: range(start, config.steps + 1),
+        lambda first: range(first, config.steps + 1),
         config,
         folder,
         minutes,

@@ -12,7 +12,7 @@ from mcm.data.cached import CachedVideos
 from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
 from mcm.teacher.loop import LoopConfig
-from mcm.teacher.motion import train_motion
+from mcm.teacher.motion import ClipSettings, train_motion
 
 
 def tune_to_videos(
@@ -54,8 +54,7 @@ def tune_to_videos(
         teacher / "unet",
         run,
         config,
-        frames=(frames,),
-        batch_frames=frames * batch_size,
+        ClipSettings((frames,), frames * batch_size),
         image_factor=1.0,
         compiled=compiled,
         minutes=minutes,
