@@ -36,6 +36,7 @@ def save_adapter(
     name: str,
     folder: str | Path,
     notes: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write an adapter, or in full mode a copy of the network, and `mcm.json`.
 
@@ -44,6 +45,7 @@ def save_adapter(
         name: Of the adapter.
         folder: Made when missing; files of these names in it are replaced.
         notes: Further plain JSON values for `mcm.json`, such as the recipe's digest.
+        dtype: Number format of an adapter's file.
 
     Returns:
         The folder.
@@ -57,7 +59,7 @@ def save_adapter(
     facts["base_fingerprint"] = fingerprint(backbone.variants.base)
     if isinstance(backbone.variants, LoraVariants):
         facts["rank"], facts["alpha"] = backbone.variants.rank_alpha(name)
-        _write_lora(backbone, name, facts["alpha"] / facts["rank"], folder)
+        _write_lora(backbone, name, facts["alpha"] / facts["rank"], folder, dtype)
     else:
         with backbone.using(name):
             networks: dict[str, Any] = dict(backbone.networks())
@@ -234,14 +236,16 @@ def _read_all(backbone: PipelineBackbone, path: str | Path) -> LoraFile:
     return LoraFile(Path(path), pairs)
 
 
-def _write_lora(backbone: PipelineBackbone, name: str, scale: float, folder: Path) -> None:
+def _write_lora(
+    backbone: PipelineBackbone, name: str, scale: float, folder: Path, dtype: torch.dtype
+) -> None:
     parameters = backbone.adapter_parameters(name)
     modules = [key.removesuffix(A) for key in parameters if key.endswith(A)]
     for file, prefix in _prefixes(backbone).items():
         pairs = {
             module.removeprefix(prefix): (
-                parameters[module + A].detach().float(),
-                parameters[module + B].detach().float() * scale,
+                parameters[module + A].detach().to(dtype),
+                (parameters[module + B].detach().float() * scale).to(dtype),
             )
             for module in modules
             if module.startswith(prefix)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,14 +24,15 @@ AUXILIARY = "auxiliary"
 
 
 def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
-    """Write the student's weights and the card that sampling reads."""
+    """Write the student's weights, an adapter in half precision, and the card of sampling."""
     backbone = objective.backbone
     assert isinstance(backbone, PipelineBackbone)
     teacher = recipe.model.teacher
     base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
     consistency = recipe.consistency
     card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
-    save_adapter(backbone, STUDENT, folder, asdict(card) | {"training_steps": step})
+    notes = asdict(card) | {"training_steps": step}
+    save_adapter(backbone, STUDENT, folder, notes, torch.float16)
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder
 
