@@ -136,8 +136,7 @@ def train(
         for name, value in losses.items():
             past.setdefault(name, []).append(float(value.detach()))
         if step % config.log_every == 0:
-            means = {name: fmean(values) for name, values in past.items()}
-            _log(folder, step, seconds + time.monotonic() - start, means)
+            _log(folder, step, seconds + time.monotonic() - start, past)
             past = {}
         if time.monotonic() - saved > config.save_minutes * 60:
             _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
@@ -211,7 +210,9 @@ def _trim_log(folder: Path, step: int) -> None:
         path.write_text("\n".join([head, *kept]) + "\n")
 
 
-def _log(folder: Path, step: int, seconds: float, losses: dict[str, float]) -> None:
+def _log(folder: Path, step: int, seconds: float, past: dict[str, list[float]]) -> None:
+    """Log the means of the losses since the last row or the resumption."""
+    losses = {name: fmean(values) for name, values in past.items()}
     path = folder / "log.csv"
     fresh = not path.exists()
     with path.open("a", newline="") as file:

@@ -200,8 +200,7 @@ def train_transformer(
             own = network.own_places_loss(frames)
         motion_b = corpus.told_motions(index_b, row_b == states.empty)
         placement_bt4 = corpus.placement_nt4[index_b[:, None], time_bt]
-        inner = supervision_losses(maps, words, placement_bt4, motion_b)
-        inner["own"] = _OWN * own
+        inner = supervision_losses(maps, words, placement_bt4, motion_b) | {"own": _OWN * own}
         losses = {"velocity": noised.loss(found)}
         return losses | {name: supervision * loss for name, loss in inner.items()}
 

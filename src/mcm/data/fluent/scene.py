@@ -50,8 +50,8 @@ class Scene:
         combination: What the caption says.
         size: Side of the object in pixels at rest.
         centre: Centre of the path in pixels, ``(x, y)``.
-        reach: Extent of the motion: pixels for translations, degrees for
-            ``spin``, relative size change for ``grow`` and ``shrink``.
+        reach: Extent of the motion: pixels for translations, degrees clockwise
+            for ``spin``, relative size change for ``grow`` and ``shrink``.
         phase: First animation frame of the sprite.
         tilt: Constant rotation in degrees.
         shade: Relative brightness of the background's top and bottom.
