@@ -26,7 +26,9 @@ class VideoAutoencoder:
         temporal_factor: Frames to one latent frame after the first.
     """
 
-    def __init__(self, autoencoder: Any, factors: tuple[int, int], mean: Tensor, std: Tensor):
+    def __init__(
+        self, autoencoder: Any, factors: tuple[int, int], mean: Tensor, std: Tensor
+    ) -> None:
         """Freeze an autoencoder.
 
         Args:
