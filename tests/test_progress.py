@@ -36,6 +36,16 @@ def test_earlier_work_counts_for_the_part_and_not_for_the_rate() -> None:
     assert meter.status() == "60/100 (60%), 2/s, 0:20 left"
 
 
+def test_time_that_ends_before_the_work_counts() -> None:
+    clock = Clock()
+    meter = Meter(2000, clock, seconds=60.0)
+    clock.now = 20.0
+    meter.add(10, 0)
+    assert meter.status() == "10/2000 (33%), 0.5/s, 0:40 left"
+    meter.add(1990, 0)
+    assert meter.status() == "2000/2000 (100%), 100/s"
+
+
 def test_without_total_there_is_no_time_left() -> None:
     clock = Clock()
     meter = Meter(None, clock)

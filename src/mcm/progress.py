@@ -23,12 +23,14 @@ class Meter:
         clock: Seconds that only grow.
         done: Work done, including what an earlier run did.
         skipped: Work left out.
+        seconds: Time after which the work ends even if some remains, or `None`.
     """
 
     total: int | None
     clock: Clock
     done: int = 0
     skipped: int = 0
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -42,17 +44,41 @@ class Meter:
     @property
     def rate(self) -> float:
         """Units a second in this run; 0 before anything is done."""
-        seconds = self.clock() - self._began
+        seconds = self.elapsed
         return (self.done - self._done_before) / seconds if seconds > 0 else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this run."""
+        return self.clock() - self._began
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1: of the work or of the time, whichever ends first."""
+        of_work = self.done / self.total if self.total else 0.0
+        of_time = self.elapsed / self.seconds if self.seconds else 0.0
+        return max(of_work, min(of_time, 1.0))
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, or `None` when unknown or when all is done."""
+        ends = []
+        if self.total and self.done >= self.total:
+            return None
+        if self.total and self.rate > 0:
+            ends.append((self.total - self.done) / self.rate)
+        if self.seconds:
+            ends.append(max(self.seconds - self.elapsed, 0.0))
+        return min(ends, default=None)
 
     def status(self) -> str:
         """Return a text such as `128/512 (25%), 4.2/s, 1:31 left, 3 skipped`."""
         parts = [f"{self.done}"]
         if self.total:
-            parts = [f"{self.done}/{self.total} ({self.done / self.total:.0%})"]
+            parts = [f"{self.done}/{self.total} ({self.share:.0%})"]
         parts.append(f"{self.rate:.3g}/s")
-        if self.total and self.rate > 0 and self.done < self.total:
-            parts.append(f"{_clock_time((self.total - self.done) / self.rate)} left")
+        if self.left is not None:
+            parts.append(f"{_clock_time(self.left)} left")
         if self.skipped:
             parts.append(f"{self.skipped} skipped")
         return ", ".join(parts)

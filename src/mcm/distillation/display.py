@@ -19,23 +19,33 @@ class Display:
     """A bar on a terminal; elsewhere a line every ``every`` steps and at the end."""
 
     def __init__(
-        self, steps: int, done: int, every: int, device: torch.device, stream: TextIO | None = None
+        self,
+        steps: int,
+        done: int,
+        every: int,
+        device: torch.device,
+        stream: TextIO | None = None,
+        minutes: float | None = None,
     ) -> None:
-        """Begin to show; ``done`` steps were made by an earlier run."""
+        """Begin to show a run of ``steps``, or of ``minutes`` if those end first.
+
+        ``done`` steps were made by an earlier run.
+        """
         self.every, self.device, self.stream = every, device, stream or sys.stderr
-        self.meter = Meter(steps, time.monotonic, done)
+        seconds = None if minutes is None else minutes * 60
+        self.meter = Meter(steps, time.monotonic, done, seconds=seconds)
         self._stack = ExitStack()
         self._bar: Any = None
         if self.stream.isatty():
             self._bar = self._stack.enter_context(_bar(self.stream))
-            self._task = self._bar.add_task("distil", total=steps, completed=done, status="")
+            self._task = self._bar.add_task("distil", total=1.0, status="")
 
     def after_step(self, report: Report) -> None:
         """Show a step."""
         self.meter.done, self.meter.skipped = report.step, report.skipped
         status = self.status(report)
         if self._bar is not None:
-            self._bar.update(self._task, completed=report.step, status=status)
+            self._bar.update(self._task, completed=self.meter.share, status=status)
         elif report.step % self.every == 0 or report.last:
             print(f"distil: {status}", file=self.stream, flush=True)
 

@@ -60,7 +60,9 @@ class Watchers:
         device, output, done = trainer.accelerator.device, Path(section.output), trainer.step
         log = open_logs(section.tracker, output, done, self.recipe.model_dump(mode="json"))
         held = trainer.feed.held(section.probe_clips).to(device)
-        callbacks: list[Callback] = [Display(section.steps, done, section.log_every, device)]
+        callbacks: list[Callback] = [
+            Display(section.steps, done, section.log_every, device, minutes=section.max_minutes)
+        ]
         if section.probe_every is not None:
             error = X0Error.on(objective.backbone, held, self.recipe.consistency.grid_points)
             callbacks.append(Probe(error.of, STUDENT, log, section.probe_every, done > 0))
