@@ -20,6 +20,9 @@ Folder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder of the run; resumed if there.")
 ]
 Steps = Annotated[int, typer.Option(help="Optimiser steps of the whole run.", min=1)]
+Matrices = Annotated[
+    bool, typer.Option("--muon", help="Move the matrices of hidden layers by Muon.")
+]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.", min=0.0)]
 Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes.")]
 Corpus = Annotated[Path, typer.Option(help="Folder that `mcm teacher corpus` wrote.")]
@@ -159,6 +162,7 @@ def motion(
     supervision: Annotated[
         float, typer.Option(help="Weight of the deep supervision.", min=0.0)
     ] = 0.1,
+    muon: Matrices = False,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
@@ -167,7 +171,7 @@ def motion(
     from mcm.teacher.loop import LoopConfig
     from mcm.teacher.motion import ClipSettings, train_motion
 
-    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, log_every=25)
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, muon=muon, ema_decay=0.998, log_every=25)
     clips = load_corpus(corpus)
     train_motion(
         clips,

@@ -6,7 +6,7 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcm.teacher.optimizers import optimizers_for
+
 Batch = Any
+Optimizers = Sequence[torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class LoopConfig:
         lr: Peak learning rate; warmed up linearly, then cosine to a tenth.
         warmup: Warm-up steps.
         weight_decay: Decoupled weight decay.
+        muon: Move the matrices of hidden layers by Muon, all else by AdamW.
         ema_decay: Decay of the averaged weights that are shipped.
         grad_clip: Largest gradient norm.
         save_minutes: Minutes between checkpoints.
@@ -38,6 +42,7 @@ class LoopConfig:
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-2
+    muon: bool = False
     ema_decay: float = 0.999
     grad_clip: float = 1.0
     save_minutes: float = 4.0
@@ -109,28 +114,22 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        _groups(module, factor_of),
-        lr=config.lr,
-        betas=(0.9, 0.999),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizers = optimizers_for(module, config.lr, config.weight_decay, config.muon, factor_of)
     average = Average(module, config.ema_decay)
-    step, seconds = _resume(module, optimizer, average, folder)
+    step, seconds = _resume(module, optimizers, average, folder)
     _trim_log(folder, step)
     start = saved = time.monotonic()
     past: dict[str, list[float]] = {}
     for batch in batches_from(step):
         if step >= config.steps or (minutes and time.monotonic() - start > minutes * 60):
             break
-        for group in optimizer.param_groups:
-            group["lr"] = group["factor"] * learning_rate(step, config)
+        _set_rates(optimizers, learning_rate(step, config))
         losses = loss_of(batch)
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         step += 1
         average.update(module, step)
         for name, value in losses.items():
@@ -139,20 +138,17 @@ def train(
             _log(folder, step, seconds + time.monotonic() - start, past)
             past = {}
         if time.monotonic() - saved > config.save_minutes * 60:
-            _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
+            _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
             saved = time.monotonic()
-    _save(module, optimizer, average, folder, step, seconds + time.monotonic() - start)
+    _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
     average.copy_to(module)
     return step
 
 
-def _groups(module: nn.Module, factor_of: Callable[[str], float]) -> list[dict[str, Any]]:
-    """Return what learns in groups of one factor each."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault(factor_of(name), []).append(parameter)
-    return [{"params": params, "factor": factor} for factor, params in groups.items()]
+def _set_rates(optimizers: Optimizers, lr: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["factor"] * lr
 
 
 def averaged(module: nn.Module, folder: Path) -> int:
@@ -165,24 +161,25 @@ def averaged(module: nn.Module, folder: Path) -> int:
 
 
 def _resume(
-    module: nn.Module, optimizer: torch.optim.Optimizer, average: Average, folder: Path
+    module: nn.Module, optimizers: Optimizers, average: Average, folder: Path
 ) -> tuple[int, float]:
     path = folder / "state.pt"
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
     module.load_state_dict(state["module"], strict=False)
-    factors = [group["factor"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    for group, factor in zip(optimizer.param_groups, factors, strict=True):
-        group["factor"] = factor
+    for optimizer, past in zip(optimizers, state["optimizers"], strict=True):
+        factors = [group["factor"] for group in optimizer.param_groups]
+        optimizer.load_state_dict(past)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["factor"] = factor
     average.values = state["average"]
     return int(state["step"]), float(state["seconds"])
 
 
 def _save(
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     average: Average,
     folder: Path,
     step: int,
@@ -191,7 +188,7 @@ def _save(
     learned = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     state = {
         "module": learned,
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "average": average.values,
         "step": step,
         "seconds": seconds,
