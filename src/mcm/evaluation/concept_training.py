@@ -147,7 +147,7 @@ def clean_frame(world: World, number: int, time: int) -> Labelled:
     sprites = world.pack.animation(CONCEPTS[scene.combination.concept].hexcode)
     ground = render.backdrop(scene.combination.background, scene.shade)
     place = placement(scene, time / (FRAMES - 1))
-    image = render.draw(sprites[(scene.phase + time) % len(sprites)], place, ground)
+    image = render.draw(sprites[time % len(sprites)], place, ground)
     return small(np.asarray(image)), scene.combination.concept
 
 

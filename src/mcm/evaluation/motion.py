@@ -15,8 +15,8 @@ from mcm.evaluation.tracking import Array, Track, track
 SeenMotion = Motion | Literal["none"]
 """A named motion, or ``none``: no object, a frozen clip, or a movement without order."""
 
-_SMALLEST_TRAVEL = 38.0
-_SMALLEST_BOUNCE = 28.0
+_SMALLEST_TRAVEL = 34.0
+_SMALLEST_BOUNCE = 26.0
 _SMALLEST_GROWTH = math.log(1.32 / 0.68)
 _SHARE = 0.5
 _ORDER = 0.45

@@ -52,7 +52,6 @@ class Scene:
         centre: Centre of the path in pixels, ``(x, y)``.
         reach: Extent of the motion: pixels for translations, degrees clockwise
             for ``spin``, relative size change for ``grow`` and ``shrink``.
-        phase: First animation frame of the sprite.
         tilt: Constant rotation in degrees.
         shade: Relative brightness of the background's top and bottom.
     """
@@ -61,7 +60,6 @@ class Scene:
     size: float
     centre: tuple[float, float]
     reach: float
-    phase: int
     tilt: float
     shade: tuple[float, float]
 
@@ -98,7 +96,7 @@ def combinations(split: Split) -> list[Combination]:
 def sample_scene(combination: Combination, rng: np.random.Generator) -> Scene:
     """Draw what the combination leaves open so that the object stays in the frame."""
     motion = combination.motion
-    size = float(rng.uniform(58, 76))
+    size = float(rng.uniform(70, 88))
     reach = _sample_reach(motion, rng)
     half_x = size / 2 + (reach / 2 if motion in ("left", "right") else 0)
     half_y = size / 2 + (reach / 2 if motion in ("up", "down", "bounce") else 0)
@@ -109,8 +107,7 @@ def sample_scene(combination: Combination, rng: np.random.Generator) -> Scene:
         size=size,
         centre=(_within(half_x, rng), _within(half_y, rng)),
         reach=reach,
-        phase=int(rng.integers(0, 24)),
-        tilt=float(rng.uniform(-8, 8)),
+        tilt=float(rng.uniform(-4, 4)),
         shade=(float(rng.uniform(1.0, 1.08)), float(rng.uniform(0.84, 0.96))),
     )
 
@@ -118,13 +115,13 @@ def sample_scene(combination: Combination, rng: np.random.Generator) -> Scene:
 def _sample_reach(motion: Motion, rng: np.random.Generator) -> float:
     match motion:
         case "left" | "right" | "up" | "down":
-            return float(rng.uniform(38, 54))
+            return float(rng.uniform(34, 46))
         case "bounce":
-            return float(rng.uniform(28, 42))
+            return float(rng.uniform(26, 40))
         case "spin":
             return float(rng.uniform(300, 400))
         case "grow" | "shrink":
-            return float(rng.uniform(0.32, 0.45))
+            return float(rng.uniform(0.32, 0.42))
         case "still":
             return 0.0
 

@@ -87,10 +87,7 @@ class World:
         sprites = self.pack.animation(CONCEPTS[scene.combination.concept].hexcode)
         ground = render.backdrop(scene.combination.background, scene.shade)
         places = enumerate(path(scene))
-        return [
-            render.draw(sprites[(scene.phase + time) % len(sprites)], place, ground)
-            for time, place in places
-        ]
+        return [render.draw(sprites[time % len(sprites)], place, ground) for time, place in places]
 
     def poor_video(self, number: int, split: Split = "train") -> tuple[bytes, str, dict[str, Any]]:
         """Return a clip as the teacher sees it: mp4 bytes, caption, metadata."""
