@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from tests.serving.live import Held, fake_models, wait_until
 
 from mcm.errors import UserError
 from mcm.media import read_metadata
+from mcm.serving import clips as clip_module
 from mcm.serving.config import ServeConfig
 from mcm.serving.feed import News
 from mcm.serving.intake import VideoRequest
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, QueueFullError
-from mcm.serving.worker import Worker
+from mcm.serving.worker import StoppedError, TimeLimitError, Worker
 
 
 @contextmanager
@@ -209,28 +211,113 @@ def test_what_a_killed_server_left_is_tidied(tmp_path: Path) -> None:
 
 
 def test_finished_jobs_go_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcm.serving.worker._IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("mcm.serving.worker._EXPIRY_SECONDS", 0.05)
     with serving(tmp_path, keep_hours=0.0) as service:
         job = ask(service)
         wait_until(lambda: service.store.get(job.id, "me") is None)
         wait_until(lambda: clips(tmp_path) == [])
 
 
-def test_the_worker_survives_a_fault_of_the_database(
+def test_finished_jobs_go_after_their_time_under_steady_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(tmp_path) as service:
-        claim, failures = service.store.claim, [OSError("disk")]
+    monkeypatch.setattr("mcm.serving.worker._EXPIRY_SECONDS", 0.0)
+    held = Held()
+    with serving(tmp_path, held.models, keep_hours=0.0, batch_size=1) as service:
+        jobs = [ask(service, steps=1) for _ in range(4)]
+        held.allow(2)
+        wait_until(lambda: service.store.get(jobs[1].id, "me") is None)
+        assert look(service, jobs[3]).status == QUEUED, "the worker never rested"
+        held.allow(2)
 
-        def fail_once(most: int) -> list[Job]:
+
+@pytest.mark.parametrize("method", ["claim", "complete", "fail", "put_back", "recover"])
+def test_the_worker_survives_a_fault_of_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("mcm.serving.worker._FAULT_SECONDS", 0.01)
+    held = Held()
+    with serving(tmp_path, held.models) as service:
+        do, failures = getattr(service.store, method), [OSError("disk")]
+
+        def fail_once(*arguments: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return claim(most)
+            return do(*arguments)
 
-        monkeypatch.setattr(service.store, "claim", fail_once)
-        assert finish(service, ask(service)).status == COMPLETED
+        def follow() -> list[str]:
+            async def seen() -> list[str]:
+                return [news.status async for news in service.watch(job)]
+
+            return asyncio.run(seen())
+
+        if method == "put_back":
+            monkeypatch.setattr(Worker, "_check", stop_once(StoppedError()))
+        if method == "fail":
+            monkeypatch.setattr(Worker, "_check", stop_once(RuntimeError("no"), times=2))
+        monkeypatch.setattr(service.store, method, fail_once)
+        job = ask(service, steps=1)
+        with ThreadPoolExecutor(1) as pool:
+            watched = pool.submit(follow)
+            held.allow(3)
+            status = FAILED if method == "fail" else COMPLETED
+            assert watched.result(timeout=60)[-1] == status
+        assert look(service, job).status == status
         assert not failures
         assert service.is_alive
+        assert held.batches == [1] * {"put_back": 2, "fail": 2}.get(method, 1)
+    assert clips(tmp_path) == ([] if status == FAILED else [job.id])
+
+
+def stop_once(error: Exception, times: int = 1) -> Any:
+    """Return a check that raises at its first calls."""
+    errors = [error] * times
+
+    def check(*_: Any) -> None:
+        if errors:
+            raise errors.pop()
+
+    return check
+
+
+def test_a_clip_that_cannot_be_written_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    with serving(tmp_path, held.models) as service:
+        first = ask(service, steps=1)
+        wait_until(lambda: look(service, first).status == RUNNING)
+        jobs = [ask(service, steps=1, seed=seed) for seed in range(3)]
+        write = clip_module._write_format
+
+        def fail_for_second(folder: Path, format: str) -> None:
+            if folder.name == f".{jobs[1].id}":
+                raise OSError(28, "No space left on device")
+            write(folder, format)
+
+        monkeypatch.setattr(clip_module, "_write_format", fail_for_second)
+        held.allow(2)
+        statuses = [finish(service, job).status for job in jobs]
+        assert statuses == [COMPLETED, FAILED, COMPLETED]
+        assert "No space left" in str(look(service, jobs[1]).error_message)
+        assert held.batches == [1, 3], "nothing is made twice"
+        assert clips(tmp_path) == sorted(job.id for job in (first, jobs[0], jobs[2]))
+
+
+def test_jobs_of_a_batch_that_took_too_long_are_made_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    with serving(tmp_path, held.models) as service:
+        first = ask(service, steps=1)
+        wait_until(lambda: look(service, first).status == RUNNING)
+        jobs = [ask(service, steps=1, seed=seed) for seed in range(2)]
+        held.allow(1)
+        finish(service, first)
+        monkeypatch.setattr(Worker, "_check", stop_once(TimeLimitError()))
+        held.allow(3)
+        assert [finish(service, job).status for job in jobs] == [COMPLETED, COMPLETED]
+        assert held.batches == [1, 2, 1, 1]
 
 
 def test_a_queued_job_waits_for_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,10 +99,11 @@ def test_a_cancelled_job_cannot_be_completed(store: JobStore) -> None:
 def test_recovery_queues_completes_or_gives_up(store: JobStore) -> None:
     cut, written, waiting = (add(store, replace(ORDER, steps=n)) for n in (1, 2, 3))
     store.claim(1), store.claim(1)
-    store.recover(2, {written.id: {"kept": True}}.get)
+    settled = list(store.recover(2, {written.id: {"kept": True}}.get))
+    assert [(job.id, job.status) for job in settled] == [(cut.id, QUEUED), (written.id, COMPLETED)]
     assert [status(store, job) for job in (cut, written, waiting)] == [QUEUED, COMPLETED, QUEUED]
     assert [job.id for job in store.claim(9)] == [cut.id]
-    store.recover(2, {}.get)
+    assert [job.status for job in store.recover(2, {}.get)] == [FAILED]
     assert status(store, cut) == FAILED
     found = store.get(cut.id, "me")
     assert found is not None
@@ -112,7 +113,7 @@ def test_recovery_queues_completes_or_gives_up(store: JobStore) -> None:
 def test_a_job_begun_before_goes_alone(store: JobStore) -> None:
     first, _, third = (add(store) for _ in range(3))
     assert len(store.claim(2)) == 2
-    store.recover(3, {}.get)
+    assert len(list(store.recover(3, {}.get))) == 2
     assert [job.id for job in store.claim(9)] == [first.id]
     assert len(store.claim(9)) == 1
     assert [job.id for job in store.claim(9)] == [third.id]

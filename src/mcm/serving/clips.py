@@ -59,10 +59,14 @@ class ClipFolder:
         partial = self._root / f".{id}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        np.savez_compressed(partial / _FRAMES, frames=clip.frames, fps=clip.fps)
-        (partial / _FACTS).write_text(json.dumps(facts))
-        _write_format(partial, format)
-        partial.rename(self._root / id)
+        try:
+            np.savez_compressed(partial / _FRAMES, frames=clip.frames, fps=clip.fps)
+            (partial / _FACTS).write_text(json.dumps(facts))
+            _write_format(partial, format)
+            partial.rename(self._root / id)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         return facts
 
     def facts(self, id: str) -> Facts | None:

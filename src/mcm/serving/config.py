@@ -35,8 +35,9 @@ class ServeConfig:
         page: Whether to serve the web page.
         batch_size: Jobs of equal settings generated together.
         queue_limit: Jobs that may wait or run; the next is refused.
-        time_limit: Seconds that a batch of jobs may run.
-        attempts: How often a job is begun when the server is killed during it.
+        time_limit: Seconds that a batch of jobs may run; one over it is made again job by job,
+            and a job alone fails.
+        attempts: How often a job is begun when the server is killed or fails during it.
         grace: Seconds that a running batch gets to finish when the server stops.
         keep_hours: Hours until a finished job and its clip go.
         most_steps: Steps that a job may ask for.

@@ -49,8 +49,7 @@ class Service:
         self._worker = Worker(config, models, self.store, self._clips, self._feed, self.metrics)
 
     def start(self) -> None:
-        """Settle what a killed server left, and begin to work."""
-        self.store.recover(self.config.attempts, self._clips.facts)
+        """Tidy what a killed server left, and begin to work."""
         self._clips.tidy(self.store.ids())
         self._worker.start()
 

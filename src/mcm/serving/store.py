@@ -153,25 +153,34 @@ class JobStore:
         values = {"status": QUEUED, "attempts": Job.attempts - 1}
         self._change(Job.id.in_(ids), (RUNNING,), values)
 
-    def recover(self, attempts: int, facts_of: Callable[[str], dict[str, Any] | None]) -> None:
-        """Settle the jobs that ran when the server was killed.
+    def recover(
+        self, attempts: int, facts_of: Callable[[str], dict[str, Any] | None]
+    ) -> Iterator[Job]:
+        """Settle the jobs that run according to the table, though nobody works on them.
 
         Args:
             attempts: How often a job may be begun.
             facts_of: Facts of a job whose clip is written whole, or `None`: what is written is
                 done and not made again.
+
+        Yields:
+            Each of them, when it is settled, with its new status.
         """
         with self._session() as session:
             cut_off = list(session.scalars(select(Job).where(Job.status == RUNNING)))
         for job in cut_off:
             facts = facts_of(job.id)
             if facts is not None:
-                self.complete(job.id, facts)
+                status, changed = COMPLETED, self.complete(job.id, facts)
             elif job.attempts >= attempts:
-                reason = f"the server was killed during it, {job.attempts} times"
-                self.fail(job.id, "attempts_exhausted", reason)
+                reason = f"the server was killed or failed during it, {job.attempts} times"
+                status, changed = FAILED, self.fail(job.id, "attempts_exhausted", reason)
             else:
-                self._change(Job.id == job.id, (RUNNING,), {"status": QUEUED})
+                status = QUEUED
+                changed = self._change(Job.id == job.id, (RUNNING,), {"status": QUEUED})
+            if changed:
+                job.status = status
+                yield job
 
     def get(self, id: str, owner: str) -> Job | None:
         """Return an owner's job."""

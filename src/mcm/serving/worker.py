@@ -27,12 +27,13 @@ from mcm.serving.feed import Feed, News
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.order import Order
-from mcm.serving.store import COMPLETED, FAILED, RUNNING, Job, JobStore
+from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, JobStore
 
 log = logging.getLogger(__name__)
 
 PREVIEW_FRAMES = 4
-_IDLE_SECONDS = 30.0
+_EXPIRY_SECONDS = 30.0
+_FAULT_SECONDS = 1.0
 
 
 class StoppedError(Exception):
@@ -61,6 +62,7 @@ class Worker:
         self._wake = threading.Event()
         self._stop_by: float | None = None
         self._unwanted: set[str] = set()
+        self._expires_at = time.monotonic()
         self.seconds_per_job = 1.0
 
     def start(self) -> None:
@@ -91,49 +93,62 @@ class Worker:
     def _run(self) -> None:
         while self._stop_by is None:
             try:
-                self._unwanted.clear()
-                jobs = self._store.claim(self._config.batch_size)
-                if not jobs:
-                    self._rest()
-                    continue
-                self._metrics.begun(jobs)
-                self._make(jobs)
-                self._feed.forget(job.id for job in jobs)
+                self._take_turn()
             except Exception:
                 log.exception("the worker goes on after a fault")
-                time.sleep(1)
+                time.sleep(_FAULT_SECONDS)
 
-    def _rest(self) -> None:
+    def _take_turn(self) -> None:
+        """Make one batch of waiting jobs, or wait for some; at its start no job runs."""
+        self._settle()
         self._expire()
-        self._wake.wait(_IDLE_SECONDS)
-        self._wake.clear()
+        self._unwanted.clear()
+        jobs = self._store.claim(self._config.batch_size)
+        if not jobs:
+            self._wake.wait(max(0.0, self._expires_at - time.monotonic()))
+            self._wake.clear()
+            return
+        self._metrics.begun(jobs)
+        start = time.monotonic()
+        try:
+            self._make(jobs)
+        finally:
+            self._feed.forget(job.id for job in jobs)
+        taken = (time.monotonic() - start) / len(jobs)
+        self.seconds_per_job += 0.2 * (taken - self.seconds_per_job)
+
+    def _settle(self) -> None:
+        """Complete, fail or queue what a killed server or a fault cut off."""
+        for job in self._store.recover(self._config.attempts, self._clips.facts):
+            if job.status != QUEUED:
+                self._close(job, job.status)
+                self._feed.forget([job.id])
 
     def _expire(self) -> None:
-        """Delete what finished long ago."""
+        """Delete what finished long ago, if that was not done just before."""
+        if time.monotonic() < self._expires_at:
+            return
         for id in self._store.ids(time.time() - 3600 * self._config.keep_hours):
             self._store.remove(id)
             self._clips.remove(id)
+        self._expires_at = time.monotonic() + _EXPIRY_SECONDS
 
     def _make(self, jobs: Sequence[Job]) -> None:
         """Make a batch; when it fails, each of its jobs alone, so that one cannot spoil others."""
-        start = time.monotonic()
         try:
-            self._finish(jobs, *self._generate(jobs, start))
+            clips, told = self._generate(jobs, time.monotonic())
         except StoppedError:
             self._store.put_back([job.id for job in jobs])
-        except TimeLimitError:
-            reason = f"it ran longer than {self._config.time_limit:g} s"
-            self._fail(jobs, "time_limit_exceeded", reason)
         except Exception as error:
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._make([job])
+            if len(jobs) == 1:
+                self._fail(jobs[0], error)
             else:
-                code = REFUSED if isinstance(error, Refused) else "generation_failed"
-                self._fail(jobs, code, _reason(error))
-        self.seconds_per_job += 0.2 * (
-            (time.monotonic() - start) / len(jobs) - self.seconds_per_job
-        )
+                for job in jobs:
+                    if job.id not in self._unwanted:
+                        self._make([job])
+        else:
+            for job, clip in zip(jobs, clips, strict=True):
+                self._finish(job, clip, told)
 
     def _generate(self, jobs: Sequence[Job], start: float) -> tuple[list[Clip], list[str]]:
         """Run the model; return its clips and warnings."""
@@ -172,23 +187,38 @@ class Worker:
         if stopping or all(job.id in self._unwanted for job in jobs):
             raise StoppedError
 
-    def _finish(self, jobs: Sequence[Job], clips: Sequence[Clip], told: Sequence[str]) -> None:
-        for job, clip in zip(jobs, clips, strict=True):
-            if job.id not in self._unwanted:
-                facts = self._clips.write(job.id, clip, job.read_order().format, told)
-                if self._store.complete(job.id, facts):
-                    self._close(job, COMPLETED)
-                    continue
+    def _finish(self, job: Job, clip: Clip, told: Sequence[str]) -> None:
+        """Write a clip, unless nobody wants it any more."""
+        if job.id in self._unwanted:
+            return
+        try:
+            facts = self._clips.write(job.id, clip, job.read_order().format, told)
+        except Exception as error:
+            self._fail(job, error)
+            return
+        if self._store.complete(job.id, facts):
+            self._close(job, COMPLETED)
+        else:
             self._clips.remove(job.id)
 
-    def _fail(self, jobs: Sequence[Job], code: str, reason: str) -> None:
-        for job in jobs:
-            if self._store.fail(job.id, code, reason):
-                self._close(job, FAILED)
+    def _fail(self, job: Job, error: Exception) -> None:
+        if self._store.fail(job.id, *self._reason(error)):
+            self._close(job, FAILED)
 
     def _close(self, job: Job, status: str) -> None:
         self._metrics.finished(job, status)
         self._feed.publish(job.id, News(status))
+
+    def _reason(self, error: Exception) -> tuple[str, str]:
+        """Return the code and the sentence that a client gets of a failure; the log has more."""
+        if isinstance(error, TimeLimitError):
+            return "time_limit_exceeded", f"it ran longer than {self._config.time_limit:g} s"
+        if isinstance(error, UserError):
+            return REFUSED if isinstance(error, Refused) else "generation_failed", str(error)
+        log.error("a job failed", exc_info=error)
+        if isinstance(error, OSError):
+            return "generation_failed", f"the server could not write the clip: {error.strerror}"
+        return "generation_failed", f"internal error of the server: {type(error).__name__}"
 
 
 def _preview(model: VideoModel, x0_cthw: Tensor, id: str, order: Order) -> bytes:
@@ -210,13 +240,3 @@ def _without(clip: Clip, preview_seconds: float) -> Clip:
     """Return a clip whose time in the network leaves the previews out."""
     network = clip.timings["network"] - preview_seconds
     return replace(clip, timings={**clip.timings, "network": network})
-
-
-def _reason(error: Exception) -> str:
-    """Return what a client is told of a failure; the log has the rest."""
-    if isinstance(error, UserError):
-        return str(error)
-    log.error("a job failed", exc_info=error)
-    if isinstance(error, OSError):
-        return f"the server could not write the clip: {error.strerror}"
-    return f"internal error of the server: {type(error).__name__}"
