@@ -38,7 +38,12 @@ def fake_models() -> Models:
     """Return a student and its teacher that cost nothing."""
     student = replace(make_model("student"), name="student")
     teacher = replace(make_model("teacher"), name="teacher")
-    return Models([ServedModel(student, True, "teacher"), ServedModel(teacher, False)])
+    return Models(
+        [
+            ServedModel(student, True, "runs/a b/student", "teacher"),
+            ServedModel(teacher, False, "teacher"),
+        ]
+    )
 
 
 class Held:

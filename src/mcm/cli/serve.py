@@ -14,7 +14,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Students and teachers: embedded names or folders; the first is the default.  "
+        help="Students and teachers: embedded names, folders or NAME=FOLDER; the first is the "
+        "default.  "
         "[default: all embedded]",
         metavar="[MODEL]...",
     ),

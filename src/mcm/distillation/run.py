@@ -24,13 +24,11 @@ from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, save
-from mcm.sampling.catalog import find_model
+from mcm.sampling.catalog import STUDENT_FOLDER, find_model
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-STUDENT_FOLDER = "student"
 
 
 def distill(recipe: Recipe) -> Path:

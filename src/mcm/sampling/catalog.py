@@ -25,6 +25,8 @@ from mcm.sampling.published import (
 PIPELINE_FILE = "model_index.json"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 STUDENT_STEPS = 4
+STUDENT_FOLDER = "student"
+"""Folder of the student in the output of every distillation."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class ServeConfig:
     """The options of `mcm serve`.
 
     Attributes:
-        models: Students and teachers: embedded names or folders; the first is the default.
+        models: Students and teachers: embedded names, folders or ``NAME=FOLDER``; the first is the
+            default.
         folder: Holds the jobs and their clips; a server that starts there again goes on.
         host: Address to listen on.
         port: Port, 0 for any free one.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcm.errors import UserError, nearest
-from mcm.sampling.catalog import ModelFiles, find_model
+from mcm.sampling.catalog import STUDENT_FOLDER, ModelFiles, find_model
 from mcm.sampling.pipeline import VideoModel, load
 from mcm.serving.config import ServeConfig
 
@@ -20,11 +22,13 @@ class ServedModel:
     Attributes:
         model: Ready to generate; its name is the one that requests use.
         is_student: Whether it is made for few steps.
+        source: Its embedded name or folder, as `mcm generate --model` takes it.
         teacher: Name of its teacher, if that one is served as well.
     """
 
     model: VideoModel
     is_student: bool
+    source: str
     teacher: str | None = None
 
     @property
@@ -70,11 +74,31 @@ def load_models(config: ServeConfig) -> Models:
     Raises:
         UserError: A model cannot be found or loaded, or two have one name.
     """
-    files = {_short_name(one): find_model(one) for one in config.models}
-    if len(files) < len(config.models):
-        raise UserError(f"models: two of {', '.join(config.models)} have the same name")
+    files: dict[str, ModelFiles] = {}
+    for text in config.models:
+        name, source = split_name(text)
+        if name in files:
+            raise UserError(
+                f"models: {files[name].name} and {source} are both called {name}; name one of "
+                f"them: NAME={source}"
+            )
+        files[name] = find_model(source)
     teachers = {f.teacher.resolve(): name for name, f in files.items() if f.student is None}
     return Models([_load(name, one, teachers, config) for name, one in files.items()])
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Return what requests call a model, and its embedded name or folder.
+
+    Args:
+        text: ``NAME=FOLDER``, or a folder, which gives its own name; a distillation's folder
+            `student` takes that of the folder around it.
+    """
+    name, equals, source = text.partition("=")
+    if equals and re.fullmatch(r"[\w.-]+", name) and not Path(text).exists():
+        return name, source
+    folder = Path(os.path.abspath(Path(text).expanduser()))
+    return (folder.parent if folder.name == STUDENT_FOLDER else folder).name, text
 
 
 def _load(
@@ -82,9 +106,5 @@ def _load(
 ) -> ServedModel:
     model = replace(load(files.name, config.device, config.dtype), name=name)
     if files.student is None:
-        return ServedModel(model, is_student=False)
-    return ServedModel(model, True, teachers.get(files.teacher.resolve()))
-
-
-def _short_name(name_or_folder: str) -> str:
-    return Path(name_or_folder).name
+        return ServedModel(model, False, files.name)
+    return ServedModel(model, True, files.name, teachers.get(files.teacher.resolve()))

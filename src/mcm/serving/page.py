@@ -173,7 +173,8 @@ class Page:
                 panes[number] = pane
                 yield skip, *panes, skip, skip, skip
             if number == 0 and (done := self._service.store.get(job.id, owner)) is not None:
-                yield skip, *panes, html.downloads(done), html.command(done), skip
+                again = html.command(done, self._service.models[model].source)
+                yield skip, *panes, html.downloads(done), again, skip
         yield [], *panes, skip, skip, await asyncio.to_thread(self.gallery, request)
 
     async def _follow(self, job: Job, owner: str) -> AsyncIterator[str]:

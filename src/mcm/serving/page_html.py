@@ -111,10 +111,10 @@ def downloads(job: Job) -> str:
     return f'<nav class="links" aria-label="Download">{"".join(links)}</nav>'
 
 
-def command(job: Job) -> str:
-    """Return the command that makes the clip again."""
+def command(job: Job, source: str) -> str:
+    """Return the command that makes the clip again with a model's embedded name or folder."""
     order = job.read_order()
-    words = ["mcm", "generate", order.prompt, "--model", order.model]
+    words = ["mcm", "generate", order.prompt, "--model", source]
     words += ["--steps", str(order.steps), "--seed", str(order.seed)]
     words += ["--guidance", f"{order.guidance:g}", "--size", order.size]
     return shlex.join([*words, "--frames", str(order.frames), "-o", "clip.mp4"])
