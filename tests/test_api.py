@@ -12,6 +12,7 @@ from tests.sampling.test_edit import student
 
 import mcm
 from mcm import api
+from mcm.media import save_video
 from mcm.settings import Recipe
 
 SIDE = 32
@@ -59,6 +60,22 @@ def test_edit_takes_files_and_arrays(tmp_path: Path) -> None:
     assert np.array_equal(array.frames, file.frames)
     assert np.array_equal(array.frames[:, :, SIDE // 2 :], frames[:, :, SIDE // 2 :])
     assert not np.array_equal(array.frames, frames)
+
+
+def test_edit_chooses_from_a_file(tmp_path: Path) -> None:
+    levels = np.repeat(np.arange(0, 240, 20, dtype=np.uint8), 2)
+    frames = np.broadcast_to(levels[:, None, None, None], (24, SIDE, SIDE, 3)).copy()
+    save_video(frames, tmp_path / "in.mp4", fps=8)
+    model = student()
+    later = mcm.edit(
+        tmp_path / "in.mp4", "a fox", model, start=1.0, frames=2, steps=2, strength=0.2
+    )
+    assert len(later.frames) == 2
+    same = mcm.edit(frames[8:10], "a fox", model, steps=2, strength=0.2)
+    assert np.abs(later.frames.astype(int) - same.frames).mean() < 4
+    for choice in ({"start": 1.0}, {"frames": 2}):
+        with pytest.raises(mcm.UserError, match="of an array give a slice"):
+            mcm.edit(frames, "a fox", model, **choice)
 
 
 def test_stream_goes_on() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.errors import UserError
 from mcm.recipe import resolve
 from mcm.sampling.clip import Clip
 from mcm.sampling.edit_files import read_mask, read_source
@@ -59,6 +60,8 @@ def edit(
     *,
     strength: float = 0.6,
     mask: str | Path | NDArray[np.bool_] | None = None,
+    start: float = 0.0,
+    frames: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Clip:
@@ -71,6 +74,9 @@ def edit(
         model: A student, or the name or folder of one.
         strength: How much may change: above 0 (little) to 1 (everything).
         mask: Where it may change: an image file, white there, or (h, w); everywhere by default.
+        start: Second of a video file to begin with.
+        frames: Frames of a file to edit; the model's own number by default. Of an array give a
+            slice instead.
         seed: Seed of the noise.
         **options: ``steps`` and ``stochasticity`` as in `generate`.
 
@@ -78,11 +84,14 @@ def edit(
         UserError: A file cannot be read, the model is no student, or a value is out of its range.
     """
     student = _loaded(model)
-    frames = video if isinstance(video, np.ndarray) else read_source(Path(video), student)
-    region = (
-        mask if mask is None or isinstance(mask, np.ndarray) else read_mask(Path(mask), student)
-    )
-    return student.edit(frames, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+    if isinstance(video, str | Path):
+        pixels = read_source(Path(video), student, start, frames)
+    elif start or frames is not None:
+        raise UserError("start, frames: they choose from a file; of an array give a slice")
+    else:
+        pixels = video
+    region = read_mask(Path(mask), student) if isinstance(mask, str | Path) else mask
+    return student.edit(pixels, prompt, strength=strength, mask_hw=region, seed=seed, **options)
 
 
 def stream(

@@ -114,14 +114,21 @@ def test_a_composite_fades_inside_the_mask() -> None:
     [
         ({"strength": 0.0}, "strength: got 0.0"),
         ({"strength": 0.1, "steps": 4}, "steps: 4 sampling steps"),
-        ({"mask_hw": np.ones((4, 4), dtype=bool)}, "mask: is"),
+        ({"mask_hw": np.ones((4, 4), dtype=bool)}, r"mask: has the shape \(4, 4\)"),
+        ({"mask_hw": np.full((PIXELS, PIXELS), 255, np.uint8)}, "mask: got uint8 .* mask >= 128"),
+        ({"mask_hw": [[True]]}, "mask: got list"),
+        ({"frames_thwc": np.zeros((FRAMES, PIXELS, PIXELS, 3), np.float32)}, "video: got float32"),
+        ({"frames_thwc": np.zeros((PIXELS, PIXELS, 3), np.uint8)}, r"expected .* \(t, h, w, 3\)"),
+        ({"frames_thwc": np.zeros((FRAMES, PIXELS, PIXELS, 4), np.uint8)}, "video: got uint8"),
+        ({"frames_thwc": torch.zeros(FRAMES, PIXELS, PIXELS, 3)}, "video: got Tensor"),
+        ({"frames_thwc": np.zeros((0, PIXELS, PIXELS, 3), np.uint8)}, "frames: got 0"),
         ({"mask_hw": np.zeros((PIXELS, PIXELS), dtype=bool)}, "mask: is black"),
         ({"prompt": "  "}, "prompt: it is empty"),
     ],
 )
 def test_mistakes_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        student().edit(squares(), **{"prompt": FOX, **options})
+        student().edit(**{"frames_thwc": squares(), "prompt": FOX, **options})
 
 
 def test_a_teacher_cannot_edit_in_few_steps() -> None:

@@ -42,13 +42,17 @@ def edit(
     options: dict[str, Any],
 ) -> Clip:
     """Do the work of :meth:`mcm.sampling.pipeline.VideoModel.edit`; arguments as there."""
+    _check_frames(frames_thwc)
     count, height, width, _ = frames_thwc.shape
     settings = resolve(
         model.defaults, model.backbone.spec, frames=count, size=(height, width), **options
     )
     if settings.sampler != "consistency":
         raise UserError(f"model: {model.name} is a teacher; editing in few steps needs a student")
-    _check(strength, mask_hw, (height, width))
+    if not 0 < strength <= 1:
+        raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
+    if mask_hw is not None:
+        _check_mask(mask_hw, (height, width))
     timesteps_n = few_step_timesteps(
         settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
     )
@@ -97,10 +101,27 @@ def _to_video(frames_thwc: Frames) -> Tensor:
     return pixels.permute(3, 0, 1, 2)[None]
 
 
-def _check(strength: float, mask_hw: NDArray[np.bool_] | None, size: tuple[int, int]) -> None:
-    if not 0 < strength <= 1:
-        raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
-    if mask_hw is not None and mask_hw.shape != size:
-        raise UserError(f"mask: is {mask_hw.shape} pixels high and wide, the video {size}")
-    if mask_hw is not None and not mask_hw.any():
+def _check_frames(frames: object) -> None:
+    got = _described(frames)
+    if not isinstance(frames, np.ndarray) or frames.ndim != 4 or frames.shape[3] != 3:
+        raise UserError(f"video: got {got}, expected an array of RGB frames, (t, h, w, 3)")
+    if frames.dtype != np.uint8:
+        raise UserError(f"video: got {got}, expected uint8, 0 (dark) to 255 (bright)")
+
+
+def _check_mask(mask: object, size: tuple[int, int]) -> None:
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise UserError(
+            f"mask: got {_described(mask)}, expected an array of bool, true where the video may "
+            "change; compare yours with its middle, as mask >= 128"
+        )
+    if mask.shape != size:
+        raise UserError(f"mask: has the shape {mask.shape}, expected (height, width) = {size}")
+    if not mask.any():
         raise UserError("mask: is black everywhere, so that nothing may change; paint it white")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of the shape {value.shape}"
+    return type(value).__name__
