@@ -9,6 +9,8 @@ import httpx
 import pytest
 from tests.serving.live import Held, running, wait_until
 
+from mcm.sampling.samplers import SAMPLERS
+from mcm.serving.body import MOST_UPLOAD
 from mcm.serving.keys import read_keys
 from mcm.serving.serve import Server
 
@@ -79,6 +81,49 @@ def test_broken_bodies_are_a_clear_4xx(
         error = answer.json()["error"]
         assert error["type"] == "invalid_request_error"
         assert error["message"]
+
+
+PLAY_LIST = b"ffconcat version 1.0\nfile /etc/hostname\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "told"),
+    [
+        (("in.mp4", PLAY_LIST), {}, "input_reference: corrupt"),
+        (("in.mp4", b""), {}, "input_reference: zero-length"),
+        (("in.png", b"GIF89a"), {}, "input_reference: corrupt"),
+        (("../../in.exe", b"MZ"), {}, "input_reference: got the ending '.exe'"),
+        (("in.png", b""), {"loop": "true"}, "loop, sampler: an edit"),
+        (("in.png", b""), {"strength": "0"}, "strength: "),
+        (("in.png", b""), {"strength": "0.05", "steps": "4"}, "steps: 4 sampling steps"),
+        (("in.png", b""), {"model": "teacher"}, "model: teacher is a teacher"),
+    ],
+)
+def test_uploads_that_cannot_be_edited_are_a_clear_400(
+    http: httpx.Client, file: tuple[str, bytes], fields: dict[str, str], told: str
+) -> None:
+    answer = http.post(
+        "/v1/videos", data={"prompt": "a fox"} | fields, files={"input_reference": file}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(told)
+
+
+def test_a_file_can_come_only_where_it_belongs(http: httpx.Client) -> None:
+    for body in (
+        {"data": {"prompt": "a fox", "input_reference": "text"}, "files": {}},
+        {"data": {"prompt": "a fox"}, "files": {"mask": ("in.png", b"a")}},
+        {"json": {"prompt": "a fox", "input_reference": "text"}},
+        {"json": {"prompt": "a fox", "strength": 0.5}},
+    ):
+        answer = http.post("/v1/videos", **body)  # type: ignore[arg-type]
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"]
+
+
+def test_long_uploads_are_413(http: httpx.Client) -> None:
+    big = {"input_reference": ("in.mp4", bytes(MOST_UPLOAD))}
+    assert http.post("/v1/videos", data={"prompt": "a fox"}, files=big).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -230,6 +275,8 @@ def test_the_document_names_our_fields_and_no_422(http: httpx.Client) -> None:
         fields = create["requestBody"]["content"][kind]["schema"]["properties"]
         assert {"prompt", "seconds", "size", "model", "steps", "seed", "format"} <= set(fields)
         assert all("description" in field for field in fields.values())
+    assert fields["sampler"]["anyOf"][0]["enum"] == list(SAMPLERS)
+    assert fields["input_reference"]["format"] == "binary"
     statuses = {
         s for path in document["paths"].values() for o in path.values() for s in o["responses"]
     }

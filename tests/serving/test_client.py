@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from tests.serving.live import running, tiny_student
 
+import mcm
 from mcm.data.video import read_video
-from mcm.media import read_metadata
+from mcm.media import read_metadata, save_video
+from mcm.safety.verify import verify
 from mcm.sampling.pipeline import load
 from mcm.serving.config import ServeConfig
 from mcm.serving.models import load_models
@@ -60,6 +62,68 @@ def test_the_clip_is_that_of_the_command_line(client: openai.OpenAI) -> None:
     frames = [np.asarray(Image.open(archive.open(name))) for name in sorted(archive.namelist())]
     expected = load(tiny_student(), "cpu").generate(FOX, steps=2, seed=7).frames
     assert np.abs(np.stack(frames).astype(int) - expected).max() <= 1
+
+
+def test_every_option_of_the_command_line_is_there(client: openai.OpenAI) -> None:
+    options = {"sampler": "ddim", "stochasticity": 0.5, "loop": True, "negative_prompt": "blur"}
+    video = client.videos.create_and_poll(
+        prompt=FOX,
+        model="tiny",
+        seconds="0.75",  # type: ignore[arg-type]
+        extra_body={**options, "steps": 2, "seed": 7, "format": "frames"},
+        poll_interval_ms=20,
+    )
+    archive = zipfile.ZipFile(io.BytesIO(client.videos.download_content(video.id).content))
+    frames = [np.asarray(Image.open(archive.open(name))) for name in sorted(archive.namelist())]
+    model = load(tiny_student().parent / "tiny", "cpu")
+    expected = model.generate(FOX, steps=2, seed=7, frames=6, **options).frames  # type: ignore[arg-type]
+    assert np.abs(np.stack(frames).astype(int) - expected).max() <= 1
+    assert video.model_extra is not None
+    assert {name: video.model_extra[name] for name in options} == options
+
+
+def test_alpha_is_in_every_format_that_holds_it(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcm.media.matte._LEAST_PLAIN", 0.0)
+    monkeypatch.setattr("mcm.media.matte._MOST_NOISE", 999.0)
+    video = client.videos.create_and_poll(
+        prompt=FOX, extra_body={"steps": 1, "alpha": True}, poll_interval_ms=20
+    )
+    assert video.status == "completed", video.error
+    webp = client.videos.download_content(video.id)
+    assert Image.open(io.BytesIO(webp.content)).mode == "RGBA"
+    sheet = client.videos.download_content(video.id, extra_query={"format": "sheet"}).content
+    png = zipfile.ZipFile(io.BytesIO(sheet)).read("clip.png")
+    assert Image.open(io.BytesIO(png)).mode == "RGBA"
+    mp4 = client.videos.download_content(video.id, extra_query={"format": "mp4"}).content
+    assert mp4[4:8] == b"ftyp"
+    with pytest.raises(openai.BadRequestError, match="alpha: gif holds no transparency"):
+        client.videos.create(prompt=FOX, extra_body={"alpha": True, "format": "gif"})
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.png"])
+def test_an_upload_is_edited_as_on_the_command_line(
+    client: openai.OpenAI, tmp_path: Path, name: str
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 40, 48, 3), dtype=np.uint8)
+    save_video(frames, tmp_path / "in.mp4", fps=8)
+    Image.fromarray(frames[0]).save(tmp_path / "in.png")
+    video = client.videos.create_and_poll(
+        prompt=FOX,
+        input_reference=tmp_path / name,
+        extra_body={"steps": 2, "seed": 7, "strength": 0.5, "format": "frames"},
+        poll_interval_ms=20,
+    )
+    assert (video.status, video.model_extra["strength"]) == ("completed", 0.5)  # type: ignore[index]
+    archive = zipfile.ZipFile(io.BytesIO(client.videos.download_content(video.id).content))
+    made = [np.asarray(Image.open(archive.open(one))) for one in sorted(archive.namelist())]
+    expected = mcm.edit(tmp_path / name, FOX, tiny_student(), strength=0.5, steps=2, seed=7)
+    assert np.abs(np.stack(made).astype(int) - expected.frames).max() <= 1
+    mp4 = tmp_path / "out.mp4"
+    client.videos.download_content(video.id, extra_query={"format": "mp4"}).write_to_file(mp4)
+    manifest = verify(mp4).manifest
+    assert manifest.ingredients == [f"source{Path(name).suffix}"]
 
 
 def test_every_format_and_variant_comes_from_one_job(client: openai.OpenAI) -> None:

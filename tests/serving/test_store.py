@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mcm.serving.order import Order
+from mcm.serving.source import Source
 from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, JobStore, QueueFullError
 
 ORDER = Order("student", "a fox", 7, 4, 1.0, 3, 8.0, 32, 32)
@@ -60,6 +61,20 @@ def test_the_same_token_is_the_same_job_of_one_owner(store: JobStore) -> None:
     assert store.accept(ORDER, "you", "a", 9).id != first.id
 
 
+def test_a_source_is_kept_until_its_job_is_done(store: JobStore, tmp_path: Path) -> None:
+    source = Source(b"a file", ".mp4")
+    jobs = [store.accept(ORDER, "me", None, 9, source) for _ in range(3)]
+    again = JobStore(tmp_path / "jobs.sqlite")
+    assert [again.source(job.id) for job in jobs] == [source] * 3
+    again.close()
+    assert [job.id for job in store.claim(9)] == [jobs[0].id], "edits are made alone"
+    assert store.complete(jobs[0].id, {})
+    assert store.fail(jobs[1].id, "cancelled", "")
+    assert [store.source(job.id) for job in jobs] == [None, None, source]
+    store.remove(jobs[2].id)
+    assert store.source(jobs[2].id) is None
+
+
 def test_batches_are_of_one_group_and_in_order(store: JobStore) -> None:
     other = replace(ORDER, steps=2)
     jobs = [add(store, order) for order in (ORDER, other, ORDER, ORDER, replace(other, seed=1))]
@@ -72,7 +87,8 @@ def test_batches_are_of_one_group_and_in_order(store: JobStore) -> None:
 def test_prompt_seed_and_format_do_not_part_a_batch() -> None:
     alike = replace(ORDER, prompt="a star", seed=1, format="gif", preview=True)
     assert alike.group == ORDER.group
-    for changes in ({"model": "b"}, {"width": 64}, {"guidance": 2.0}, {"negative_prompt": "c"}):
+    parting = ({"model": "b"}, {"width": 64}, {"guidance": 2.0}, {"negative_prompt": "c"})
+    for changes in (*parting, {"loop": True}, {"sampler": "ddim"}, {"stochasticity": 0.5}):
         assert replace(ORDER, **changes).group != ORDER.group
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _NOT_SEEKABLE = ("gif", "apng")
 _ROUNDING = 0.01
 """Seconds by which a container may have rounded a time stamp (GIF counts in hundredths)."""
+_NO_OTHER_FILE = {"protocol_whitelist": ""}
+"""Content that came as bytes, such as a play list, must not lead to files or addresses."""
+_MOST_PIXELS = 2**26
+"""Pixels of a frame that is decoded; twice those of 8K."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +155,14 @@ def _opened(source: bytes | Path, file: str) -> Iterator[tuple[InputContainer, V
     _check_there(source, file)
     try:
         media = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        with av.open(media, mode="r") as container:
+        options = _NO_OTHER_FILE if isinstance(source, bytes) else {}
+        with av.open(media, mode="r", options=options) as container:
             if not container.streams.video:
                 raise SampleError(file, "no video", "the file holds no video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it")
+            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             yield container, stream
     except av.error.DecoderNotFoundError:
         raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it") from None

@@ -20,7 +20,7 @@ from mcm.errors import UserError
 from mcm.safety import guard
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
-from mcm.sampling.options import check_prompt, resolve
+from mcm.sampling.options import Settings, check_prompt, resolve
 from mcm.sampling.samplers import OnStep, consistency_from
 
 if TYPE_CHECKING:
@@ -47,15 +47,9 @@ def edit(
     settings = resolve(
         model.defaults, model.backbone.spec, frames=count, size=(height, width), **options
     )
-    if settings.sampler != "consistency":
-        raise UserError(f"model: {model.name} is a teacher; editing in few steps needs a student")
-    if not 0 < strength <= 1:
-        raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
     if mask_hw is not None:
         _check_mask(mask_hw, (height, width))
-    timesteps_n = few_step_timesteps(
-        settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
-    )
+    timesteps_n = timesteps(model, settings, strength)
     guard.check_prompt(prompt := check_prompt(prompt))
     timings, noise = dict[str, float](), Noise.from_seeds([seed])
     with torch.inference_mode(), model.backbone.using(model.adapter):
@@ -75,6 +69,21 @@ def edit(
     guard.check_clip(result, prompt)
     described = {**model.identity, **settings.as_dict(), "strength": strength}
     return Clip(result, model.backbone.spec.fps, prompt, seed, described, timings)
+
+
+def timesteps(model: VideoModel, settings: Settings, strength: float) -> Tensor:
+    """Return the timesteps of an edit, falling, the first that of the level it begins at.
+
+    Raises:
+        UserError: The model is no student, or strength and steps do not go together.
+    """
+    if settings.sampler != "consistency":
+        raise UserError(f"model: {model.name} is a teacher; editing in few steps needs a student")
+    if not 0 < strength <= 1:
+        raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
+    return few_step_timesteps(
+        settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
+    )
 
 
 def composite(kept_thwc: Frames, made_thwc: Frames, mask_hw: NDArray[np.bool_]) -> Frames:

@@ -18,7 +18,7 @@ from mcm.safety.guard import check_prompt
 from mcm.sampling.options import check_frames
 from mcm.sampling.pipeline import VideoModel, load
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,26 @@ def read_source(
     """Return the frames to edit in the model's size and rate; an image is a clip that stands."""
     spec = model.backbone.spec
     count = spec.frames if frames is None else check_frames(frames, spec.frame_step)
-    size = (spec.height, spec.width)
-    if path.suffix.lower() in _IMAGES:
-        return np.stack([read_image(path, size=size)] * count)
-    return read_video(path, frames=count, fps=spec.fps, start=start, size=size)
+    is_image = path.suffix.lower() in IMAGES
+    return read_frames(path, is_image, count, spec.fps, (spec.height, spec.width), start)
+
+
+def read_frames(
+    source: Path | bytes,
+    is_image: bool,
+    count: int,
+    fps: float,
+    size: tuple[int, int],
+    start: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Return ``count`` frames of a file or its content, cropped and resampled to (height, width).
+
+    Raises:
+        UserError: The file cannot be read, or the video is too short.
+    """
+    if is_image:
+        return np.stack([read_image(source, size=size)] * count)
+    return read_video(source, frames=count, fps=fps, start=start, size=size)
 
 
 def read_mask(path: Path, model: VideoModel) -> NDArray[np.bool_]:

@@ -6,18 +6,23 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 
 from mcm import __version__
 from mcm.media import FORMATS
 from mcm.sampling.requests import slug
 from mcm.serving import verification
+from mcm.serving.body import DESCRIBED, MOST_BODY, MOST_UPLOAD, read_request
 from mcm.serving.clips import TYPES
 from mcm.serving.errors import ErrorBody, add_handlers
 from mcm.serving.feed import News
@@ -37,21 +42,14 @@ from mcm.serving.schemas import (
     video_of,
 )
 from mcm.serving.service import Service
+from mcm.serving.source import read_upload
 from mcm.serving.store import COMPLETED, OPEN, Job, QueueFullError
 
-MOST_BODY = 2**18
 POLL_MS = 250
+_AT_ONCE = CapacityLimiter(2)
+"""Uploads are read and decoded a few at a time."""
 _FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 415)
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            kind: {"schema": VideoRequest.model_json_schema()}
-            for kind in ("application/json", "multipart/form-data")
-        },
-    }
 }
 
 
@@ -67,8 +65,8 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     app = FastAPI(
         title="mcm",
         version=__version__,
-        description="Few-step video generation; videos as in OpenAI's API, with `steps`, `seed`, "
-        "`guidance`, `negative_prompt`, `format` and `preview` beside its own fields.",
+        description="Few-step video generation; videos as in OpenAI's API, with fields of ours "
+        "beside its own.",
         lifespan=lifespan,
         max_body_size=MOST_BODY,
         docs_url="/docs",
@@ -163,7 +161,8 @@ def retrieve_model(model: str, request: Request, service: Serving) -> Model:
 
 @router.post(
     "/v1/videos",
-    openapi_extra=_BODY,
+    openapi_extra=DESCRIBED,
+    max_body_size=MOST_UPLOAD,
     responses={429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."}},
 )
 async def create(
@@ -175,14 +174,20 @@ async def create(
     ] = None,
 ) -> Video:
     """Accept a clip to be made; it survives a crash of the server from here on."""
-    asked = await _read(request)
     try:
-        job = await run_in_threadpool(service.submit, asked, owner, idempotency_key)
+        asked, upload = await read_request(request)
+        if upload is None:
+            job = await run_in_threadpool(service.submit, asked, owner, idempotency_key)
+        else:
+            work = partial(_submit, service, asked, owner, idempotency_key, upload)
+            job = await run_sync(work, limiter=_AT_ONCE)
     except QueueFullError:
         limit = service.config.queue_limit
         raise HTTPException(
             429, f"{limit} jobs are waiting", {"Retry-After": str(service.retry_after)}
         ) from None
+    finally:
+        await request.close()
     return _video(job, service)
 
 
@@ -294,17 +299,10 @@ def live(
     return StreamingResponse(broadcast, media_type=MEDIA_TYPE)
 
 
-async def _read(request: Request) -> VideoRequest:
-    """Read a body as JSON, strictly, or as a form, whose values are all text."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return VideoRequest.model_validate_json(await request.body(), strict=True)
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        async with request.form(max_files=1, max_fields=50, max_part_size=MOST_BODY) as form:
-            if "input_reference" in form:
-                raise HTTPException(400, "input_reference: clips are made from text only here")
-            return VideoRequest.model_validate(dict(form))
-    raise HTTPException(415, "content-type: expected application/json or multipart/form-data")
+def _submit(
+    service: Service, asked: VideoRequest, owner: str, token: str | None, upload: UploadFile
+) -> Job:
+    return service.submit(asked, owner, token, read_upload(upload))
 
 
 def _video(job: Job, service: Service) -> Video:

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from mcm.media import FORMATS, save_image, save_video
+from mcm.media.save import ALPHA_FORMATS
 from mcm.sampling.clip import Clip
+from mcm.serving.order import Order
+from mcm.serving.source import Source
 
 Facts = dict[str, Any]
 
-_FRAMES, _FACTS = "frames.npz", "facts.json"
+_FRAMES, _FACTS, _SOURCE = "frames.npz", "facts.json", "source"
 
 TYPES = {
     "mp4": "video/mp4",
@@ -39,14 +42,22 @@ class ClipFolder:
         self._root = root
         self._writing = threading.Lock()
 
-    def write(self, id: str, clip: Clip, format: str, warnings: Sequence[str] = ()) -> Facts:
+    def write(
+        self,
+        id: str,
+        clip: Clip,
+        order: Order,
+        warnings: Sequence[str] = (),
+        source: Source | None = None,
+    ) -> Facts:
         """Write a finished clip: every clip of a job passes here, and only here.
 
         Args:
             id: Of the job.
             clip: What was made.
-            format: The format to write at once.
+            order: What was asked for; its format is written at once.
             warnings: What its maker should know.
+            source: What was edited to make it, kept for the manifests of its files.
 
         Returns:
             What is told of it: `settings`, `timings` in seconds, `warnings`.
@@ -55,6 +66,7 @@ class ClipFolder:
             "settings": clip.metadata(),
             "timings": clip.timings,
             "warnings": list(warnings),
+            "alpha": order.alpha,
         }
         partial = self._root / f".{id}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -62,7 +74,9 @@ class ClipFolder:
         try:
             np.savez_compressed(partial / _FRAMES, frames=clip.frames, fps=clip.fps)
             (partial / _FACTS).write_text(json.dumps(facts))
-            _write_format(partial, format)
+            if source is not None:
+                (partial / f"{_SOURCE}{source.ending}").write_bytes(source.content)
+            _write_format(partial, order.format)
             partial.rename(self._root / id)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -102,19 +116,27 @@ def _file_name(format: str) -> str:
 
 def _write_format(folder: Path, format: str) -> None:
     """Write the clip of a folder in one more format."""
-    metadata = _read_facts(folder)["settings"]
+    facts = _read_facts(folder)
+    metadata, alpha = facts["settings"], facts.get("alpha", False) and format in ALPHA_FORMATS
+    source = next(folder.glob(f"{_SOURCE}.*"), None)
     with np.load(folder / _FRAMES) as stored:
         frames, fps = stored["frames"], float(stored["fps"])
     target = folder / _file_name(format)
     if format == "thumbnail":
         save_image(frames[len(frames) // 2], target, metadata=metadata)
     elif target.suffix != ".zip":
-        save_video(frames, target, fps=fps, metadata=metadata)
+        save_video(frames, target, fps=fps, metadata=metadata, alpha=alpha, source=source)
     else:
         work = folder / f".{format}"
         shutil.rmtree(work, ignore_errors=True)
         save_video(
-            frames, work / f"clip{FORMATS[format]}", fps=fps, metadata=metadata, format=format
+            frames,
+            work / f"clip{FORMATS[format]}",
+            fps=fps,
+            metadata=metadata,
+            format=format,
+            alpha=alpha,
+            source=source,
         )
         _zip(work, target)
         shutil.rmtree(work)

@@ -16,6 +16,7 @@ from mcm.errors import UserError, nearest
 from mcm.safety.guard import Refused
 from mcm.serving.intake import VideoRequest
 from mcm.serving.live import LiveRequest
+from mcm.serving.source import FIELD
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def add_handlers(app: FastAPI) -> None:
 async def _user_error(_: Request, error: Any) -> JSONResponse:
     message = str(error)
     field = message.partition(":")[0]
-    param = field if field in VideoRequest.model_fields else None
+    param = field if field in (*VideoRequest.model_fields, FIELD) else None
     code = REFUSED if isinstance(error, Refused) else None
     return error_response(400, message, param=param, code=code)
 

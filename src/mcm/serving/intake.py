@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcm.errors import UserError
+from mcm.media.save import check_alpha
 from mcm.safety import guard
-from mcm.sampling.options import MOST_STEPS, check_prompt, resolve
+from mcm.sampling.edit_files import EditRequest
+from mcm.sampling.options import MOST_STEPS, Settings, check_prompt, resolve
 from mcm.sampling.requests import parse_size
 from mcm.serving.config import ServeConfig
 from mcm.serving.order import Order
+from mcm.serving.source import FIELD, Source
 
 if TYPE_CHECKING:
     from mcm.sampling.pipeline import VideoModel
@@ -22,6 +25,7 @@ MOST_SEED = 2**32 - 1
 _SPACES = "\t\n\r"
 
 Format = Literal["mp4", "webm", "gif", "webp", "frames", "sheet"]
+Sampler = Literal["consistency", "ddim", "dpmpp_2m", "unipc", "euler"]
 
 
 class VideoRequest(BaseModel):
@@ -62,20 +66,52 @@ class VideoRequest(BaseModel):
         float | None, Field(ge=1, le=100, description="Guidance scale, 1 for none.")
     ] = None
     negative_prompt: Annotated[str, Field(description="What guidance steers away from.")] = ""
-    format: Annotated[
-        Format,
+    sampler: Annotated[Sampler | None, Field(description="By default the model's own.")] = None
+    stochasticity: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="How much of the noise between a student's steps is fresh."),
+    ] = None
+    loop: Annotated[bool, Field(description="Whether the last frame leads on to the first.")] = (
+        False
+    )
+    alpha: Annotated[
+        bool,
         Field(
-            description="How the clip is written first; `frames` and `sheet` come as a zip. Every "
-            "finished clip can be had in every format."
+            description="Whether the plain background becomes transparent, in `webp`, `frames` "
+            "and `sheet`."
         ),
-    ] = "mp4"
+    ] = False
+    strength: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="How much of the file `input_reference` may change, 1 for everything; "
+            "0.6 by default.",
+        ),
+    ] = None
+    format: Annotated[
+        Format | None,
+        Field(
+            description="How the clip is written first, by default mp4, or webp with `alpha`; "
+            "`frames` and `sheet` come as a zip. Every finished clip can be had in every format."
+        ),
+    ] = None
     preview: Annotated[
         bool, Field(description="Whether the job's events show some frames after every step.")
     ] = False
 
 
-def take_in(request: VideoRequest, model: VideoModel, config: ServeConfig) -> Order:
+def take_in(
+    request: VideoRequest, model: VideoModel, config: ServeConfig, source: Source | None = None
+) -> Order:
     """Check a request against its model and the server's limits, and fill in what it left out.
+
+    Args:
+        request: What a client asks for.
+        model: What shall make it.
+        config: The server's limits.
+        source: What shall be edited, if anything.
 
     Raises:
         UserError: A value is out of its range; the message begins with its field.
@@ -89,28 +125,55 @@ def take_in(request: VideoRequest, model: VideoModel, config: ServeConfig) -> Or
         model.backbone.spec,
         steps=request.steps,
         guidance=request.guidance,
+        sampler=request.sampler,
         frames=None if request.seconds is None else _frames(request.seconds, model),
         size=None if request.size is None else take_size(request.size, config.most_side),
         negative_prompt=take_prompt(negative, "negative_prompt", config.most_prompt)
         if negative.strip()
         else "",
+        stochasticity=request.stochasticity,
+        loop=request.loop,
     )
     if settings.steps > config.most_steps:
         raise UserError(f"steps: got {settings.steps}, this server makes {config.most_steps}")
-    return Order(
+    order = Order(
         model=model.name,
         prompt=prompt,
         seed=secrets.randbelow(MOST_SEED + 1) if request.seed is None else request.seed,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        frames=settings.frames,
         fps=model.backbone.spec.fps,
-        height=settings.height,
-        width=settings.width,
-        negative_prompt=settings.negative_prompt,
-        format=request.format,
+        format=_format(request),
         preview=request.preview,
+        alpha=request.alpha,
+        strength=_strength(request, model, settings, source),
+        **settings.as_dict(),
     )
+    if source is not None:
+        source.frames(order)
+    return order
+
+
+def _format(request: VideoRequest) -> str:
+    format = request.format or ("webp" if request.alpha else "mp4")
+    if request.alpha:
+        check_alpha(format)
+    return format
+
+
+def _strength(
+    request: VideoRequest, model: VideoModel, settings: Settings, source: Source | None
+) -> float | None:
+    """Return how much an edit may change; `None` where there is nothing to edit."""
+    from mcm.sampling.edit import timesteps
+
+    if source is None:
+        if request.strength is not None:
+            raise UserError(f"strength: there is nothing to edit; send a file as {FIELD}")
+        return None
+    if request.loop or request.sampler is not None:
+        raise UserError(f"loop, sampler: an edit of {FIELD} has neither; leave them out")
+    strength = EditRequest.strength if request.strength is None else request.strength
+    timesteps(model, settings, strength)
+    return strength
 
 
 def take_prompt(text: str, field: str, most: int) -> str:

@@ -24,6 +24,11 @@ class Order:
         negative_prompt: What guidance steers away from.
         format: How the clip is written; one of `mcm.media.FORMATS`.
         preview: Whether to show some frames after every step.
+        sampler: Name of the sampler.
+        stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
+        loop: Whether the last frame leads on to the first.
+        alpha: Whether the plain background becomes transparent, in formats that can hold it.
+        strength: How much of its source an edit may change; `None` where nothing is edited.
     """
 
     model: str
@@ -38,6 +43,11 @@ class Order:
     negative_prompt: str = ""
     format: str = "mp4"
     preview: bool = False
+    sampler: str | None = None
+    stochasticity: float | None = None
+    loop: bool = False
+    alpha: bool = False
+    strength: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -57,11 +67,20 @@ class Order:
     def options(self) -> dict[str, Any]:
         """Return what a batch shares, as `VideoModel.generate_batch` takes it."""
         return {
-            "steps": self.steps,
-            "guidance": self.guidance,
+            **self.edit_options(),
+            "sampler": self.sampler,
             "frames": self.frames,
             "size": (self.height, self.width),
+            "loop": self.loop,
+        }
+
+    def edit_options(self) -> dict[str, Any]:
+        """Return what `VideoModel.edit` takes beside its source."""
+        return {
+            "steps": self.steps,
+            "guidance": self.guidance,
             "negative_prompt": self.negative_prompt,
+            "stochasticity": self.stochasticity,
         }
 
     def as_dict(self) -> dict[str, Any]:

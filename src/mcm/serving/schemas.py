@@ -42,6 +42,11 @@ class Video(BaseModel):
     frames: int
     fps: float
     format: str
+    sampler: str | None
+    stochasticity: float | None
+    loop: bool
+    alpha: bool
+    strength: float | None = Field(description="Of an edit; null where nothing was edited.")
     settings: dict[str, Any] | None = Field(
         None, description="All that makes the same clip again; also stored in its files."
     )
@@ -140,6 +145,11 @@ def video_of(job: Job, news: News, keep_seconds: float) -> Video:
         frames=order.frames,
         fps=order.fps,
         format=order.format,
+        sampler=order.sampler,
+        stochasticity=order.stochasticity,
+        loop=order.loop,
+        alpha=order.alpha,
+        strength=order.strength,
         settings=facts.get("settings"),
         timings=facts.get("timings"),
         warnings=facts.get("warnings", []),

@@ -16,6 +16,7 @@ from mcm.serving.intake import VideoRequest, take_in
 from mcm.serving.live import Live
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
+from mcm.serving.source import Source
 from mcm.serving.store import FAILED, OPEN, Job, JobStore
 from mcm.serving.worker import Worker
 
@@ -74,15 +75,27 @@ class Service:
         """Whole seconds until a place in the queue should be free."""
         return min(_LONGEST_WAIT, max(1, math.ceil(self._worker.seconds_per_job)))
 
-    def submit(self, request: VideoRequest, owner: str, token: str | None = None) -> Job:
+    def submit(
+        self,
+        request: VideoRequest,
+        owner: str,
+        token: str | None = None,
+        source: Source | None = None,
+    ) -> Job:
         """Accept a request; the job is safe once this returns.
+
+        Args:
+            request: What is asked for.
+            owner: Who asks.
+            token: The client's idempotency key.
+            source: What is to be edited, if anything.
 
         Raises:
             UserError: A value is wrong.
             QueueFullError: No more jobs are taken at the moment.
         """
-        order = take_in(request, self.models[request.model].model, self.config)
-        job = self.store.accept(order, owner, token, self.config.queue_limit)
+        order = take_in(request, self.models[request.model].model, self.config, source)
+        job = self.store.accept(order, owner, token, self.config.queue_limit, source)
         self._worker.wake()
         return job
 

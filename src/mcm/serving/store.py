@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, create_engine, event, func, select, update
+from sqlalchemy import JSON, ColumnElement, create_engine, delete, event, func, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from mcm.serving.order import Order
+from mcm.serving.source import Source
 
 QUEUED, RUNNING, COMPLETED, FAILED = "queued", "in_progress", "completed", "failed"
 STATES = (QUEUED, RUNNING, COMPLETED, FAILED)
@@ -75,6 +76,22 @@ class Job(Table):
         return Order(**self.order)
 
 
+class Upload(Table):
+    """The file that an open job is to edit.
+
+    Attributes:
+        id: Name of the job.
+        content: The file as it was sent.
+        ending: That of its name.
+    """
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes]
+    ending: Mapped[str]
+
+
 class JobStore:
     """The jobs of a folder; every method may be called from any thread."""
 
@@ -90,7 +107,14 @@ class JobStore:
         """Close the database."""
         self._engine.dispose()
 
-    def accept(self, order: Order, owner: str, token: str | None, limit: int) -> Job:
+    def accept(
+        self,
+        order: Order,
+        owner: str,
+        token: str | None,
+        limit: int,
+        source: Source | None = None,
+    ) -> Job:
         """Write a new job down; it is safe once this returns.
 
         Args:
@@ -98,6 +122,7 @@ class JobStore:
             owner: Whose it is.
             token: If a job of this owner has the same token, that one is returned.
             limit: Jobs that may be open.
+            source: What is to be edited; such a job is made alone.
 
         Raises:
             QueueFullError: There are as many open jobs.
@@ -108,16 +133,19 @@ class JobStore:
                 return job
             if self._count(session, Job.status.in_(OPEN)) >= limit:
                 raise QueueFullError
+            id = f"video_{uuid.uuid4().hex}"
             job = Job(
-                id=f"video_{uuid.uuid4().hex}",
+                id=id,
                 owner=owner,
                 token=token,
                 status=QUEUED,
                 order=order.as_dict(),
-                group=order.group,
+                group=order.group if source is None else id,
                 created_at=time.time(),
             )
             session.add(job)
+            if source is not None:
+                session.add(Upload(id=id, content=source.content, ending=source.ending))
         return job
 
     def claim(self, most: int) -> list[Job]:
@@ -187,6 +215,12 @@ class JobStore:
         with self._session() as session:
             return session.scalar(select(Job).where(Job.id == id, Job.owner == owner))
 
+    def source(self, id: str) -> Source | None:
+        """Return what an open job is to edit; `None` if nothing, or if it is open no more."""
+        with self._session() as session:
+            found = session.get(Upload, id)
+        return None if found is None else Source(found.content, found.ending)
+
     def page(self, owner: str, after: Job | None, limit: int, newest_first: bool) -> list[Job]:
         """Return some of an owner's jobs, those that follow ``after`` in their order."""
         query = select(Job).where(Job.owner == owner).limit(limit)
@@ -203,6 +237,7 @@ class JobStore:
             job = session.scalar(select(Job).where(Job.id == id))
             if job is not None:
                 session.delete(job)
+            session.execute(delete(Upload).where(Upload.id == id))
 
     def ids(self, finished_before: float | None = None) -> list[str]:
         """Return the names of all jobs, or of those finished before a time."""
@@ -226,6 +261,9 @@ class JobStore:
             changed = session.execute(
                 update(Job).where(which, Job.status.in_(states)).values(**values)
             )
+            if "completed_at" in values:
+                done = select(Job.id).where(which, Job.completed_at.is_not(None))
+                session.execute(delete(Upload).where(Upload.id.in_(done)))
             return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     @contextmanager

@@ -20,6 +20,7 @@ from mcm.safety.publishing import prepare
 from mcm.sampling.clip import Clip
 from mcm.sampling.options import ModelWarning
 from mcm.sampling.pipeline import VideoModel, to_uint8
+from mcm.sampling.samplers import OnStep
 from mcm.serving.clips import ClipFolder
 from mcm.serving.config import ServeConfig
 from mcm.serving.errors import REFUSED
@@ -170,14 +171,31 @@ class Worker:
 
         with self._models.turn, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ModelWarning)
-            clips = model.generate_batch(
-                [order.prompt for order in orders],
-                [order.seed for order in orders],
-                on_step=on_step,
-                **orders[0].options(),
-            )
+            if orders[0].strength is None:
+                clips = model.generate_batch(
+                    [order.prompt for order in orders],
+                    [order.seed for order in orders],
+                    on_step=on_step,
+                    **orders[0].options(),
+                )
+            else:
+                clips = [self._edit(model, jobs[0], on_step)]
         told = [str(one.message) for one in caught if issubclass(one.category, ModelWarning)]
         return [_without(clip, spent[0]) for clip in clips], told
+
+    def _edit(self, model: VideoModel, job: Job, on_step: OnStep) -> Clip:
+        """Edit what came with a job, which is made alone."""
+        order, source = job.read_order(), self._store.source(job.id)
+        if source is None or order.strength is None:
+            raise StoppedError
+        return model.edit(
+            source.frames(order),
+            order.prompt,
+            strength=order.strength,
+            seed=order.seed,
+            on_step=on_step,
+            **order.edit_options(),
+        )
 
     def _check(self, jobs: Sequence[Job], start: float) -> None:
         now = time.monotonic()
@@ -192,7 +210,8 @@ class Worker:
         if job.id in self._unwanted:
             return
         try:
-            facts = self._clips.write(job.id, clip, job.read_order().format, told)
+            source = self._store.source(job.id)
+            facts = self._clips.write(job.id, clip, job.read_order(), told, source)
         except Exception as error:
             self._fail(job, error)
             return
