@@ -1,5 +1,5 @@
 # make demo   install, then generate, distil and compare in a few minutes
-# make test   install, then linters, types and tests
+# make test   install, then linters, types, the documentation and tests
 # make lint   linters and types only
 # make docs   build the documentation into site/
 #
@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: $(STAMP)
 	@$(BIN)/mcm demo
 
-test: lint
+test: lint docs
 	@$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile
 
 lint: $(STAMP)
@@ -30,8 +30,8 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-docs: .venv/.docs
-	@$(BIN)/mkdocs build --strict
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
@@ -43,9 +43,5 @@ $(STAMP): pyproject.toml requirements.lock
 	@echo "installing into .venv (once; this takes some minutes)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(PIP) $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$$(grep '^torch==' requirements.lock)"
-	@$(PIP) -c requirements.lock -e '.[dev,serve,ui]'
-	@touch $@
-
-.venv/.docs: $(STAMP)
-	@$(PIP) -c requirements.lock -e '.[docs]'
+	@$(PIP) -c requirements.lock -e '.[dev,docs,serve,ui]'
 	@touch $@

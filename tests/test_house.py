@@ -51,12 +51,20 @@ def test_ci_runs_make_test_and_nothing_else() -> None:
     assert os.access(script, os.X_OK)
 
 
+def test_make_test_builds_the_documentation_strictly() -> None:
+    rules = (ROOT / "Makefile").read_text()
+    assert re.search(r"^test:.*\bdocs\b", rules, re.MULTILINE)
+    assert re.search(r"^docs: .*\n\t.*mkdocs build --strict", rules, re.MULTILINE)
+    assert re.search(r"-e '\.\[.*\bdocs\b.*\]'", rules)
+
+
 def test_lock_pins_every_dependency_within_its_range() -> None:
     pins = {canonical(name): version for name, version in PINS.items()}
     extras = PROJECT["optional-dependencies"]
     for text in [
         *PROJECT["dependencies"],
         *extras["dev"],
+        *extras["docs"],
         *extras["fluent"],
         *extras["serve"],
         *extras["ui"],

@@ -14,6 +14,11 @@ class UserError(ValueError):
     """
 
 
+def install_hint(extra: str) -> str:
+    """Return how to install an extra: from an index, or from a clone."""
+    return f"pip install 'motion-consistency[{extra}]', or in a clone pip install '.[{extra}]'"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like ``name``, or ``None`` when nothing is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.4)

@@ -67,7 +67,7 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: 
         (MemoryError(), 1, "mcm: out of memory: use a smaller input\n"),
         (torch.OutOfMemoryError("CUDA out of memory."), 1, "mcm: out of memory"),
         (RuntimeError(ALLOCATOR), 1, "mcm: out of memory"),
-        (ModuleNotFoundError("no", name="wandb"), 2, "pip install 'motion-consistency[wandb]'"),
+        (ModuleNotFoundError("no", name="wandb"), 2, "in a clone pip install '.[wandb]'"),
         (EOFError("Ran out of input"), 1, "internal error: EOFError: Ran out of input"),
         (KeyError("x"), 1, "run again with --debug"),
     ],

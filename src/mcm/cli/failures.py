@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from mcm.errors import UserError
+from mcm.errors import UserError, install_hint
 
 USER_ERROR = 2
 FAILED = 1
@@ -56,10 +56,8 @@ def describe(error: Exception, command: str | None) -> Failure | None:
     if isinstance(error, OSError) or _DISK_FULL in str(error):
         return Failure(_system_message(error), FAILED)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        extra = EXTRAS[error.name]
-        return Failure(
-            f"{error.name} is not installed: pip install 'motion-consistency[{extra}]'", USER_ERROR
-        )
+        hint = install_hint(EXTRAS[error.name])
+        return Failure(f"{error.name} is not installed: {hint}", USER_ERROR)
     return Failure(
         f"internal error: {type(error).__name__}: {error}\n"
         "mcm: this is a fault of mcm; run again with --debug to see where it happened",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mcm.data.fluent.concepts import CONCEPTS, Concept
 from mcm.data.fluent.pack import SPRITE_FPS, SPRITE_SIZE, join_strip
-from mcm.errors import UserError
+from mcm.errors import UserError, install_hint
 
 ANIMATED_PACKAGES = tuple(f"@lobehub/fluent-emoji-anim-{part}" for part in range(1, 5))
 STILLS_PACKAGE = "@lobehub/fluent-emoji-3d"
@@ -156,7 +156,6 @@ def rasterise(svg: str, side: int) -> bytes:
         import resvg_py
     except ImportError as error:
         raise UserError(
-            "package resvg-py is not installed; it draws the flat style: "
-            "pip install 'motion-consistency[fluent]'"
+            f"package resvg-py is not installed; it draws the flat style: {install_hint('fluent')}"
         ) from error
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side))

@@ -1,0 +1,45 @@
+"""The documentation's hook and its command line."""
+
+import re
+import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import yaml
+
+from mcm.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def built_page() -> str:
+    spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page: str = hooks.on_page_markdown((ROOT / "docs" / "reference" / "cli.md").read_text())
+    return page
+
+
+def test_every_command_is_on_the_page_with_its_options() -> None:
+    page = built_page()
+    assert re.findall(r"^## `mcm ([a-z]+)`$", page, re.MULTILINE) == list(COMMANDS)
+    assert "### `mcm data cache`" in page
+    edit = page.partition("## `mcm edit`")[2].partition("## `mcm verify`")[0]
+    for option in ("--strength <float>`: How much may change", "--mask", "--start", "--frames"):
+        assert option in edit
+    assert "Exit codes" in page
+
+
+def test_every_extra_is_in_the_instructions() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    for extra in extras["optional-dependencies"]:
+        assert f"| `{extra}` |" in table
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    named = set(re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"])))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert named == there
