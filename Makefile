@@ -13,16 +13,17 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
 BIN := .venv/bin
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs browser clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
 	@$(BIN)/mcm demo
 
-test: lint docs
+test: lint docs browser
 	@$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile
 
 lint: $(STAMP)
@@ -32,6 +33,14 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The tests of the web page need Chromium: CI installs it, elsewhere they are skipped without it.
+browser:
+ifdef CI
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		$(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -yqq --no-install-recommends chromium' || \
+		echo "cannot install chromium: the tests of the web page will fail" >&2
+endif
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 """The web page in a real browser, from typing a prompt to a playing video."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ SECONDS = 120_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH (Debian's package chromium)")
+        told = "no Chromium on the PATH; as root: apt-get install chromium"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=SECONDS)
         yield browser
@@ -69,6 +71,31 @@ def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Pa
         problem.wait_for()
         assert "prompt" in problem.inner_text()
         assert faults == []
+        page.close()
+
+
+def test_length_loop_alpha_and_negative_prompt(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcm.media.matte._LEAST_PLAIN", 0.0)
+    monkeypatch.setattr("mcm.media.matte._MOST_NOISE", 999.0)
+    with running(tmp_path, page=True) as server:
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.set_default_timeout(SECONDS)
+        page.goto(server.address)
+        page.get_by_role("button", name="Length, loop").click()
+        page.get_by_label("Length", exact=True).click()
+        page.get_by_role("option", name="0.75 s").click()
+        page.get_by_label("Loop", exact=True).check()
+        page.get_by_label("Transparent background").check()
+        page.get_by_label("Negative prompt").fill("blur")
+        page.get_by_label("Guidance").fill("2.5")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        page.get_by_role("button", name="Generate").click()
+        page.wait_for_function("document.querySelector('#student img.cut')?.naturalWidth > 0")
+        command = page.locator(".cm-content").inner_text()
+        words = "--guidance 2.5 --size 32x32 --frames 6 --negative-prompt blur --loop --alpha"
+        assert f"{words} -o clip.webp" in " ".join(command.split())
         page.close()
 
 
