@@ -12,17 +12,16 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from mcm.errors import UserError
+from mcm.serving import page_choices as choices
 from mcm.serving import page_html as html
 from mcm.serving.api import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
-from mcm.serving.models import ServedModel
 from mcm.serving.page_live import live_tab
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, Job, QueueFullError
 
 PATH = "/ui"
-STUDENT_STEPS, TEACHER_STEPS = (1, 2, 4, 8), (10, 25, 50)
 EXAMPLES = (
     "a fox moving left on a blue background",
     "a rocket going up on a black background",
@@ -79,7 +78,7 @@ class Page:
     def _clip_tab(self) -> gr.HTML:
         """Lay out the tab of single clips and return its gallery."""
         first = self._service.models[None]
-        names = [(_label(one), one.name) for one in self._service.models]
+        names = [(choices.label(one), one.name) for one in self._service.models]
         with gr.Row():
             with gr.Column(min_width=300):
                 prompt = gr.Textbox(
@@ -87,16 +86,28 @@ class Page:
                 )
                 gr.Examples([[text] for text in EXAMPLES], [prompt], label="Examples")
                 model = gr.Dropdown(names, value=first.name, label="Model and style")
-                steps = gr.Radio(**_steps(first), label="Steps")
+                steps = gr.Radio(**choices.steps(first), label="Steps")
                 with gr.Row():
                     seed = gr.Number(-1, label="Seed (-1: any)", precision=0, min_width=100)
                     size = gr.Dropdown(
-                        **_sizes(first),
+                        **choices.sizes(first),
                         label="Size",
                         allow_custom_value=True,
                         min_width=100,
                     )
-                beside = gr.Checkbox(**_beside(first), label="Beside its teacher")
+                with gr.Accordion("Length, loop, transparency, guidance", open=False):
+                    with gr.Row():
+                        seconds = gr.Dropdown(
+                            **choices.lengths(first), label="Length", min_width=100
+                        )
+                        guidance = gr.Number(
+                            0, label="Guidance (0: the model's own)", min_width=100
+                        )
+                    with gr.Row():
+                        loop = gr.Checkbox(**choices.loop(first), label="Loop", min_width=100)
+                        alpha = gr.Checkbox(label="Transparent background", min_width=100)
+                    avoid = gr.Textbox("", label="Negative prompt", max_lines=2)
+                beside = gr.Checkbox(**choices.beside(first), label="Beside its teacher")
                 with gr.Row():
                     go = gr.Button("Generate", variant="primary", elem_id="generate")
                     stop = gr.Button("Cancel", elem_id="cancel")
@@ -110,7 +121,7 @@ class Page:
                 )
         gallery = gr.HTML(label="Gallery", elem_id="gallery")
         running = gr.State([])
-        inputs = [prompt, model, steps, seed, size, beside]
+        inputs = [prompt, model, steps, seed, size, seconds, loop, alpha, avoid, guidance, beside]
         outputs = [running, pane, other, downloads, settings, gallery]
         gr.on(
             [go.click, prompt.submit],
@@ -123,13 +134,15 @@ class Page:
         )
         gr.on([go.click, prompt.submit], None, js=html.SHOW_PANE)
         stop.click(self.cancel, running, None, api_visibility="private")
-        model.change(self.choose, model, [steps, size, beside], api_visibility="private")
+        fitting = [steps, size, seconds, loop, beside]
+        model.change(self.choose, model, fitting, api_visibility="private")
         return gallery
 
-    def choose(self, name: str) -> tuple[Any, Any, Any]:
-        """Return the steps, the sizes and the teacher that fit a model."""
-        model = self._service.models[name]
-        return gr.update(**_steps(model)), gr.update(**_sizes(model)), gr.update(**_beside(model))
+    def choose(self, name: str) -> list[Any]:
+        """Return the steps, sizes, lengths, loops and the teacher that fit a model."""
+        model, c = self._service.models[name], choices
+        fitting = (c.steps, c.sizes, c.lengths, c.loop, c.beside)
+        return [gr.update(**fits(model)) for fits in fitting]
 
     def gallery(self, request: gr.Request) -> str:
         """Return the visitor's newest clips."""
@@ -150,16 +163,34 @@ class Page:
         steps: int,
         seed: float | None,
         size: str,
+        seconds: str,
+        loop: bool,
+        alpha: bool,
+        avoid: str,
+        guidance: float | None,
         beside: bool,
         request: gr.Request,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Make a clip, and its teacher's if asked for; yield the page's parts as they change."""
         owner, skip = _owner(request), gr.skip()
         try:
-            asked = _request(prompt, model, steps, seed, size)
+            asked = VideoRequest(
+                prompt=prompt,
+                model=model,
+                steps=steps,
+                seed=None if seed is None or seed < 0 else int(seed),
+                size=size or None,
+                seconds=seconds,
+                loop=loop,
+                alpha=alpha,
+                negative_prompt=avoid,
+                guidance=guidance or None,
+                preview=True,
+            )
             jobs = [await asyncio.to_thread(self._service.submit, asked, owner)]
             if beside and (teacher := self._service.models[model].teacher):
-                same = {"model": teacher, "steps": None, "seed": jobs[0].order["seed"]}
+                seed = jobs[0].order["seed"]
+                same = {"model": teacher, "steps": None, "guidance": None, "seed": seed}
                 asked = asked.model_copy(update=same)
                 jobs.append(await asyncio.to_thread(self._service.submit, asked, owner))
         except (UserError, QueueFullError, ValidationError) as error:
@@ -186,41 +217,5 @@ class Page:
         yield html.problem("the clip was deleted") if done is None else html.finished(done)
 
 
-def _request(prompt: str, model: str, steps: int, seed: float | None, size: str) -> VideoRequest:
-    return VideoRequest(
-        prompt=prompt,
-        model=model,
-        steps=steps,
-        seed=None if seed is None or seed < 0 else int(seed),
-        size=size or None,
-        preview=True,
-    )
-
-
 def _owner(request: gr.Request) -> str:
     return request.username or ANYONE
-
-
-def _label(one: ServedModel) -> str:
-    return f"{one.name} ({'student' if one.is_student else 'teacher'})"
-
-
-def _steps(one: ServedModel) -> dict[str, Any]:
-    choices = list(STUDENT_STEPS if one.is_student else TEACHER_STEPS)
-    own = one.model.defaults.steps
-    return {"choices": choices, "value": own if own in choices else choices[-1]}
-
-
-def _beside(one: ServedModel) -> dict[str, Any]:
-    return {"value": False, "interactive": one.teacher is not None}
-
-
-def _sizes(one: ServedModel) -> dict[str, Any]:
-    """Return the model's own size, a wider one and a taller one."""
-    spec = one.model.backbone.spec
-    longer = [
-        side * 3 // 2 // spec.size_step * spec.size_step for side in (spec.width, spec.height)
-    ]
-    own = f"{spec.width}x{spec.height}"
-    choices = [own, f"{longer[0]}x{spec.height}", f"{spec.width}x{longer[1]}"]
-    return {"choices": choices, "value": own}

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from mcm.media import FORMATS
 from mcm.serving.feed import News
 from mcm.serving.live import MOST_SECONDS
+from mcm.serving.order import Order
 from mcm.serving.store import QUEUED, Job, QueueFullError
 
 STYLE = """
@@ -21,6 +22,7 @@ STYLE = """
   display: block; margin: auto; border-radius: 4px; }
 .pane img { image-rendering: auto; }
 .pane .blank { min-height: 180px; background: var(--background-fill-secondary); }
+.pane img.cut { background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 / 24px 24px; }
 .pane progress { width: 100%; }
 .pane .clock { font-variant-numeric: tabular-nums; }
 .links { display: flex; flex-wrap: wrap; gap: 8px; }
@@ -67,15 +69,23 @@ def finished(job: Job) -> str:
     if job.facts is None:
         return problem(job.error_message or "the clip failed")
     order, timings = job.read_order(), job.facts["timings"]
-    address = _address(job.id, format="mp4")
-    video = (
-        f'<video src="{address}" aria-label="{escape(order.prompt)}" '
-        "controls loop autoplay muted playsinline></video>"
-    )
     parts = ", ".join(f"{name} {value:.2f}" for name, value in timings.items())
     clock = f'<p class="clock" role="status"><b>{sum(timings.values()):.2f} s</b> ({parts})</p>'
     notes = "".join(f"<p>{escape(text)}</p>" for text in job.facts["warnings"])
-    return _pane(_title(job), video + clock + notes)
+    return _pane(_title(job), _player(job, order) + clock + notes)
+
+
+def _player(job: Job, order: Order) -> str:
+    """Return a clip that plays; a transparent one is a picture over a chequered ground."""
+    label = escape(order.prompt)
+    if order.alpha:
+        address = _address(job.id, format="webp")
+        return f'<img class="cut" src="{address}" alt="{label}">'
+    address = _address(job.id, format="mp4")
+    return (
+        f'<video src="{address}" aria-label="{label}" controls loop autoplay muted playsinline>'
+        "</video>"
+    )
 
 
 def problem(message: str) -> str:
@@ -117,7 +127,11 @@ def command(job: Job, source: str) -> str:
     words = ["mcm", "generate", order.prompt, "--model", source]
     words += ["--steps", str(order.steps), "--seed", str(order.seed)]
     words += ["--guidance", f"{order.guidance:g}", "--size", order.size]
-    return shlex.join([*words, "--frames", str(order.frames), "-o", "clip.mp4"])
+    words += ["--frames", str(order.frames)]
+    if order.negative_prompt:
+        words += ["--negative-prompt", order.negative_prompt]
+    words += ["--loop"] * order.loop + ["--alpha"] * order.alpha
+    return shlex.join([*words, "-o", f"clip{FORMATS[order.format]}"])
 
 
 def gallery(jobs: Sequence[Job]) -> str:
