@@ -28,6 +28,7 @@ from mcm.serving.feed import Feed, News
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.order import Order
+from mcm.serving.source import FIELD
 from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, JobStore
 
 log = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ class Worker:
         """Edit what came with a job, which is made alone."""
         order, source = job.read_order(), self._store.source(job.id)
         if source is None or order.strength is None:
-            raise StoppedError
+            raise UserError(f"{FIELD}: the file is gone; send it again")
         return model.edit(
             source.frames(order),
             order.prompt,
