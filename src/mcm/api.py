@@ -144,8 +144,9 @@ def evaluate(models: Sequence[str], output: str | Path, **options: Any) -> Evalu
     Args:
         models: Names or folders with their options, as ``fluent:sampler=unipc@4,8``.
         output: Folder of the evaluation.
-        **options: ``steps``, ``teacher``, ``count``, ``real``, ``protocol``, ``shown``, ``part``:
-            as in :func:`mcm.evaluation.evaluate.evaluate_models`.
+        **options: ``steps``, ``teacher``, ``count``, ``real``, ``protocol``, ``shown``, ``part``,
+            ``judges``, ``device``, ``dtype``: as in
+            :func:`mcm.evaluation.evaluate.evaluate_models`.
 
     Raises:
         UserError: A model, its options or its steps cannot be.

@@ -259,7 +259,9 @@ class TrainerSection(Section):
     proxy_every: Count | None = None
     """Steps between small evaluations on the embedded world; the best student is kept."""
     proxy_clips: Annotated[int, Field(ge=2)] = 48
-    """Clips of such an evaluation, made in 4 steps."""
+    """Clips of such an evaluation, made in 4 steps; frames are compared with `data.images`."""
+    proxy_judges: Name | None = None
+    """Folder of `mcm judges` with the networks for it; null: the package's."""
     log_every: Count = 10
     """Steps between log lines."""
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"

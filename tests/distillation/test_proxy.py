@@ -1,29 +1,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from PIL import Image
+from tests.backbones.tiny import make_tiny_animatediff
+from tests.distillation.test_run import Listed
+from tests.evaluation.random_judges import save_features
 
+from mcm.backbones.loading import load_backbone
+from mcm.data.cache import cache_images
 from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import split_of
-from mcm.data.fluent.world import World
+from mcm.data.fluent.world import Domain, World
+from mcm.data.samples import Sample
 from mcm.distillation.callbacks import Report
-from mcm.distillation.proxy import _FIRST, Clip, Proxy, Yardstick
-from mcm.evaluation import features
-from mcm.evaluation.feature_nets import ClipNet, FrameNet
-from mcm.evaluation.features import Vocabulary
+from mcm.distillation.proxy import _FIRST, Clip, Proxy, Yardstick, images_of
+from mcm.errors import UserError
+from mcm.evaluation.networks import Judges
 
 
-@pytest.fixture(autouse=True)
-def _random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    frames, words = FrameNet().eval(), Vocabulary(["fox"])
-    clips = ClipNet(len(words)).eval()
-    monkeypatch.setattr(features, "frame_net", lambda: frames)
-    monkeypatch.setattr(features, "clip_net", lambda: (clips, words))
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Judges:
+    return Judges(save_features(tmp_path_factory.mktemp("judges")))
 
 
 class Lines:
@@ -44,14 +46,14 @@ def report(step: int, last: bool = False) -> Report:
     return Report(step, 100, {}, 0, last)
 
 
-def test_it_never_asks_for_what_the_evaluation_asks() -> None:
-    yardstick = Yardstick.of(20, clean=False, real=2)
+def test_it_never_asks_for_what_the_evaluation_asks(judges: Judges) -> None:
+    yardstick = Yardstick.of(20, (), 2, judges)
     assert {split_of(named) for named in yardstick.combinations} == {"train"}
     assert len(yardstick.prompts) == 20
 
 
-def test_real_clips_measure_better_than_frozen_and_dark_ones() -> None:
-    yardstick = Yardstick.of(4, clean=False, real=6)
+def test_real_clips_measure_better_than_frozen_and_dark_ones(judges: Judges) -> None:
+    yardstick = Yardstick.of(4, (), 6, judges)
 
     def spoilt(number: int) -> Clip:
         return np.repeat(real(number)[:1] // 3, 16, axis=0)
@@ -63,11 +65,41 @@ def test_real_clips_measure_better_than_frozen_and_dark_ones() -> None:
     assert good["score"] < bad["score"]
 
 
-def test_clean_frames_are_held_against_clean_stills() -> None:
-    poor, clean = (Yardstick.of(2, clean=clean, real=4) for clean in (False, True))
-    assert [len(entry["features"]["shape"]) for entry in clean.frames.values()] == [2] * 4
-    assert clean.frames["0"]["features"]["shape"] == [1, 128]
-    assert poor.frames["0"]["features"]["shape"] == [4, 128]
+def stills(domain: Domain) -> Iterator[Clip]:
+    for number in range(12):
+        yield np.asarray(World().still(number, domain).image)[None]
+
+
+def test_frames_are_held_against_the_images_of_the_recipe(judges: Judges) -> None:
+    """Flat clips win where the images are flat drawings, and only there."""
+    flat = list(stills("flat"))
+    yardsticks = (Yardstick.of(4, stills(domain), 2, judges) for domain in ("flat", "image"))
+    to_flat, to_image = (
+        yardstick.measure(lambda n: np.repeat(flat[n], 16, axis=0))["fid"]
+        for yardstick in yardsticks
+    )
+    assert to_flat < to_image
+
+
+def test_images_come_from_the_cache(tmp_path: Path) -> None:
+    teacher = load_backbone(make_tiny_animatediff(tmp_path / "teacher"), "cpu", "float32")
+    samples = []
+    for number in range(3):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (32, 32), (80 * number, 10, 20)).save(path)
+        samples.append(Sample(str(number), "a star", path, path.name))
+    cache_images(Listed(samples), teacher, tmp_path / "images", progress=False)
+    found = list(images_of(str(tmp_path / "images"), 2))
+    assert [frames.shape for frames in found] == [(1, 32, 32, 3)] * 2
+    assert found[1][0, 5, 5].tolist() == [80, 10, 20]
+
+
+def test_a_missing_network_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcm.evaluation.networks.PACKAGE", tmp_path)
+    with pytest.raises(UserError, match="mcm judges clips"):
+        Yardstick.of(10**6, (), 10**6)
 
 
 def test_the_best_student_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from tests.backbones.tiny import make_tiny_animatediff
 from tests.backbones.tiny_families import make_tiny
+from tests.evaluation.random_judges import save_features
 
 from mcm.data.cache import cache_images, cache_videos
 from mcm.data.samples import Sample
@@ -157,15 +158,15 @@ def test_the_proxy_keeps_the_best_student(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mcm.distillation import watchers
-    from mcm.evaluation import features
-    from mcm.evaluation.feature_nets import ClipNet, FrameNet
 
-    words = features.Vocabulary(["fox"])
-    networks = FrameNet().eval(), ClipNet(len(words)).eval()
-    monkeypatch.setattr(features, "frame_net", lambda: networks[0])
-    monkeypatch.setattr(features, "clip_net", lambda: (networks[1], words))
+    judges = save_features(tmp_path / "judges")
     monkeypatch.setattr(watchers, "REAL", 3)
-    more = ("trainer.proxy_every=1", "trainer.proxy_clips=2")
+    more = (
+        "trainer.proxy_every=1",
+        "trainer.proxy_clips=2",
+        f"trainer.proxy_judges={judges}",
+        f"data.images={world / 'images'}",
+    )
     distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 2, *more)))
     facts = json.loads((tmp_path / "best" / "proxy.json").read_text())
     assert facts["step"] in (1, 2)

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.backbones.tiny import make_tiny_animatediff
 
 from mcm.errors import UserError
 from mcm.evaluation.contenders import parse_contender, parse_steps, weights_digest
+from mcm.evaluation.protocol import FluentProtocol
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,9 @@ def test_options_and_steps() -> None:
         ("./fluent:guidance=much", "expected a number"),
         ("./fluent@4,five", "'five'"),
         ("./fluent@0", "expected 1 to 50"),
+        ("./fluent:sampler=unipcc", "./fluent:sampler=unipcc: sampler: 'unipcc' is unknown"),
+        ("./fluent:guidance=0.5", "guidance: got 0.5, expected 1"),
+        ("./fluent:stochasticity=1.2", "stochasticity: got 1.2, expected 0"),
         ("nothing", "no embedded model or folder"),
     ],
 )
@@ -54,3 +59,21 @@ def test_a_digest_changes_with_the_weights() -> None:
     assert weights_digest("./fluent") == before
     Path("fluent/unet.safetensors").write_bytes(b"b")
     assert weights_digest("./fluent") != before
+
+
+def test_a_text_without_steps_is_kept_for_commands() -> None:
+    contender = parse_contender("./fluent:guidance=5@4,8", (1,))
+    assert (contender.text, contender.with_steps) == (
+        "./fluent:guidance=5",
+        "./fluent:guidance=5@4,8",
+    )
+
+
+def test_a_run_says_what_its_model_resolved_to(tmp_path: Path) -> None:
+    folder = make_tiny_animatediff(tmp_path / "teacher")
+    contender = parse_contender(f"{folder}:guidance=3", (4,), "cpu", "float32")
+    protocol = FluentProtocol(frames=4, size=(32, 32))
+    facts = contender.resolved(4, protocol)
+    assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("ddim", 4, 3.0)
+    assert (facts["frames"], facts["height"], facts["width"]) == (4, 32, 32)
+    assert (facts["dtype"], facts["device"]) == ("float32", "cpu")

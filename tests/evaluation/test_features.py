@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.evaluation.random_judges import save_features
 from tests.evaluation.real import real_clip
 
 from mcm.errors import UserError
@@ -14,6 +15,7 @@ from mcm.evaluation.arrays import unpack
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.feature_nets import ClipNet, FrameNet
 from mcm.evaluation.features import ClipFeatures, FrameFeatures, Vocabulary
+from mcm.evaluation.networks import Judges
 
 
 def clip(frames_thwc: np.ndarray, prompt: str = "") -> EvaluationClip:
@@ -44,23 +46,18 @@ def test_an_empty_caption_is_a_number_too() -> None:
     assert torch.isfinite(network.text(torch.zeros(1, 24, dtype=torch.long))).all()
 
 
-def test_frames_and_stills_are_observed(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    network = FrameNet().eval()
-    monkeypatch.setattr(features, "frame_net", lambda: network)
+def test_frames_and_stills_are_observed(tmp_path: Path) -> None:
+    observer = FrameFeatures(Judges(save_features(tmp_path)))
     frames = real_clip("left")
-    seen = unpack(FrameFeatures().observe(clip(frames))["features"])
-    still = unpack(FrameFeatures().observe(clip(frames[:1]))["features"])
+    seen = unpack(observer.observe(clip(frames))["features"])
+    still = unpack(observer.observe(clip(frames[:1]))["features"])
     assert seen.shape == (4, 128)
     np.testing.assert_allclose(still[0], seen[0], atol=1e-2)
 
 
-def test_a_clip_is_observed_with_its_alignment(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    vocabulary = Vocabulary(["fox"])
-    network = ClipNet(len(vocabulary)).eval()
-    monkeypatch.setattr(features, "clip_net", lambda: (network, vocabulary))
-    seen = ClipFeatures().observe(clip(real_clip("left"), "fox"))
+def test_a_clip_is_observed_with_its_alignment(tmp_path: Path) -> None:
+    observer = ClipFeatures(Judges(save_features(tmp_path)))
+    seen = observer.observe(clip(real_clip("left"), "fox"))
     assert unpack(seen["features"]).shape == (1, 128)
     assert TextAlignment().value(seen) == seen["alignment"]
     assert -1 <= seen["alignment"] <= 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from tests.evaluation.standins import save_clip, save_scripts
 
 from mcm.errors import UserError
+from mcm.evaluation.arrays import pack
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.gallery import Gallery
@@ -25,8 +27,13 @@ class Grey:
     def __init__(self, level: int) -> None:
         self.level, self.label, self.steps = level, f"grey-{level}", (4,)
 
-    def header(self, steps: int, protocol: str) -> dict[str, Any]:
+        self.model = self.text = self.label
+
+    def header(self, steps: int) -> dict[str, Any]:
         return {"model": self.label, "steps": steps}
+
+    def resolved(self, steps: int, protocol: Protocol) -> dict[str, Any]:
+        return {}
 
     def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
         assert protocol.size is not None and protocol.frames is not None
@@ -85,19 +92,24 @@ def test_a_real_protocol_from_file_to_table(folder: Path) -> None:
     suite = Suite(folder / "out", ListProtocol.load(path), some)
     suite.run(Part(), lambda _: lambda done, of: None, Gallery(folder / "out", ("00001",)))
     assert suite.complete()
-    near, bright = (row.results for row in suite.table())
+    near, bright, videos, images = (row.results for row in suite.table())
     assert near["fvd"].value < bright["fvd"].value
     assert near["fid_video"].value < bright["fid_video"].value
     assert near["fid_image"].value > bright["fid_image"].value
     assert near["clipsim"].count == 3
     assert near["flow_agreement"].count == 0
+    assert near["diversity"].count == 0  # needs eleven clips
+    assert videos["fvd"].count == videos["flow_agreement"].count == images["clipsim"].count - 3 == 0
+    assert videos["clipsim"].count == 3
+    assert videos["fid_image"].value > 0
     assert (folder / "out" / "clips" / "00001" / "grey-125-04.webp").is_file()
 
 
 def test_without_networks_only_what_needs_none_is_measured(folder: Path) -> None:
     protocol = ListProtocol.load(write(folder))
     names = {metric.name for metric in protocol.metrics()}
-    assert names == {"near_black", "warping_error", "flow_agreement", "flow_error", "seconds"}
+    flow = {"warping_error", "flow_agreement", "flow_error"}
+    assert names == flow | {"near_black", "sharpness", "seconds"}
     assert [request.prompt for request in protocol.requests()] == ["a fox", "a star", "a cat"]
     assert len(protocol.requests(2)) == 2
 
@@ -123,3 +135,39 @@ def test_too_few_real_videos_are_refused(folder: Path) -> None:
     path = write(folder, videos=str(folder / "videos"), video_extractor=extractor)
     with pytest.raises(UserError, match="holds 1 usable samples"):
         ListProtocol.load(path).references()
+
+
+def test_diversity_is_that_of_clips_against_real_ones(folder: Path) -> None:
+    i3d, _ = save_scripts(folder)
+    extractor = {"kind": "i3d", "weights": str(i3d)}
+    path = write(folder, videos=str(folder / "videos"), video_extractor=extractor)
+    (metric,) = [m for m in ListProtocol.load(path).metrics() if m.name == "diversity"]
+    assert (metric.observer, metric.reference) == ("video_features", "real-videos")
+    rng = np.random.default_rng(0)
+
+    def run(spread: float) -> dict[str, Any]:
+        rows = rng.normal(size=(20, 1, 6)) * spread
+        return {f"{n:03}": {"features": pack(row)} for n, row in enumerate(rows)}
+
+    assert metric.compute(run(0.5), run(1.0)).value == pytest.approx(0.5, abs=0.15)
+
+
+def test_facts_change_with_prompts_and_networks_but_not_with_places(folder: Path) -> None:
+    first, second = (save_scripts(make(folder / name)) for name in ("a", "b"))
+    extractor = {"kind": "i3d", "weights": str(first[0])}
+    videos = {"videos": str(folder / "videos")}
+    before = ListProtocol.load(write(folder, video_extractor=extractor, **videos)).facts()
+    extractor["weights"] = str(shutil.copy(first[0], folder / "c" / "i3d.pt"))
+    moved = ListProtocol.load(write(folder, video_extractor=extractor, **videos)).facts()
+    assert moved == before
+    Path(extractor["weights"]).write_bytes(second[1].read_bytes())
+    changed = ListProtocol.load(write(folder, video_extractor=extractor, **videos)).facts()
+    assert changed["judges"] != before["judges"]
+    (folder / "prompts.txt").write_text("a dog\na star\n")
+    assert ListProtocol.load(write(folder, **videos)).facts()["prompts"] != before["prompts"]
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    (folder.parent / "c").mkdir(exist_ok=True)
+    return folder

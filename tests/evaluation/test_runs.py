@@ -40,3 +40,33 @@ def test_a_row_torn_by_a_crash_is_made_again(tmp_path: Path) -> None:
     assert len(read_rows([path])) == 2
     assert observe_all(make, asked, [SecondsPerClip()], path, {"model": "a"}) == whole
     assert path.read_text() == text
+
+
+def test_what_another_part_has_is_not_made_again(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def counted(request: Request) -> EvaluationClip:
+        made.append(request.seed)
+        return make(request)
+
+    asked, seen_by, header = requests(4), [SecondsPerClip()], {"model": "a"}
+    other = tmp_path / "other.jsonl"
+    observe_all(counted, asked[::2], seen_by, other, header)
+    rows = observe_all(counted, asked, seen_by, tmp_path / "all.jsonl", header, beside=[other])
+    assert made == [0, 2, 1, 3]
+    assert [row["seed"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_files_of_different_runs_are_not_read_together(tmp_path: Path) -> None:
+    paths = [tmp_path / "0.jsonl", tmp_path / "1.jsonl"]
+    for path, dtype in zip(paths, ("float32", "bfloat16"), strict=True):
+        observe_all(make, requests(1), [], path, {"model": "a", "dtype": dtype})
+    with pytest.raises(UserError, match=r"1\.jsonl: holds clips of another run \(dtype:"):
+        read_rows(paths)
+    with pytest.raises(UserError, match=r"0\.jsonl: .*model: 'a' there, 'b' here"):
+        read_rows(paths[:1], {"model": "b"})
+
+
+def test_a_file_that_was_only_begun_has_no_clips(tmp_path: Path) -> None:
+    (tmp_path / "0.jsonl").write_text('{"model"')
+    assert read_rows([tmp_path / "0.jsonl"], {"model": "a"}) == []

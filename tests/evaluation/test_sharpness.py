@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 from tests.evaluation.real import Frames, empty_clip, real_clip, stamped
 
-from mcm.evaluation.sharpness import sharpness
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.sharpness import FrameSharpness, sharpness
 
 
 def blurred(frames_thwc: Frames, sigma: float) -> Frames:
@@ -38,3 +39,12 @@ def test_contrast_does_not_count_as_sharp() -> None:
 
 def test_no_object_no_sharpness() -> None:
     assert math.isnan(sharpness(empty_clip()))
+
+
+def test_whole_frames_lose_sharpness_by_blur_and_one_colour_has_none() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    clips = [blurred(noise, sigma) for sigma in (0.0, 0.7, 1.4)]
+    clips.append(np.full_like(noise, 9))
+    values = [FrameSharpness().observe(EvaluationClip("0", c, ""))["value"] for c in clips]
+    assert values[0] > values[1] > values[2] > 0
+    assert values[3] is None

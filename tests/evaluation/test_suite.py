@@ -1,166 +1,174 @@
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from tests.evaluation.real import Frames
+from tests.evaluation.random_judges import save_features
+from tests.evaluation.small import Painter, Small
 
 from mcm.data.fluent.captions import prompt
 from mcm.errors import UserError
-from mcm.evaluation import features
+from mcm.evaluation import frechet
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.embedded import RealClips, Request, requests
-from mcm.evaluation.evaluate import evaluate_models
-from mcm.evaluation.feature_nets import ClipNet, FrameNet
-from mcm.evaluation.features import Vocabulary
 from mcm.evaluation.gallery import Gallery
+from mcm.evaluation.networks import Judges
 from mcm.evaluation.protocol import FluentProtocol, Protocol
-from mcm.evaluation.report import cell, markdown, write_report
 from mcm.evaluation.runs import OnClip
 from mcm.evaluation.suite import Part, Suite, run_name
 
 
-@dataclass
-class Fake:
-    """Gives real clips, blacked out when asked to."""
-
-    label: str
-    steps: tuple[int, ...] = (4,)
-    dark: bool = False
-    weights: str = "a"
-    breaks_at: int | None = None
-    made: list[int] = field(default_factory=list)
-
-    def header(self, steps: int, protocol: str) -> dict[str, Any]:
-        return {"model": self.label, "weights": self.weights, "steps": steps}
+class Fake(Painter):
+    """Gives real clips, blacked out when its level says so."""
 
     def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
-        if request.seed == self.breaks_at:
-            raise KeyboardInterrupt
-        self.made.append(request.seed)
-        frames: Frames = RealClips("poor").clip(request).frames_thwc
-        shown = frames // 20 if self.dark else frames
+        frames = RealClips("poor").clip(request).frames_thwc
+        shown = frames if self.level else frames // 20
         return EvaluationClip(request.key, shown, request.prompt, request.combination, 0.5)
 
 
-@pytest.fixture(autouse=True)
-def _random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    frames, words = FrameNet().eval(), Vocabulary(["fox"])
-    clips = ClipNet(len(words)).eval()
-    monkeypatch.setattr(features, "frame_net", lambda: frames)
-    monkeypatch.setattr(features, "clip_net", lambda: (clips, words))
-
-
-def suite_of(folder: Path, *contenders: Fake) -> Suite:
-    teacher: Any = Fake("teacher", steps=(50,))
+def suite_of(folder: Path, *contenders: Painter, protocol: Any = None, count: int = 4) -> Suite:
     some: Any = contenders
-    return Suite(folder, FluentProtocol(real=4), some, count=3, teacher=teacher)
+    teacher: Any = Painter("teacher", steps=(50,))
+    return Suite(folder, protocol or Small(), some, count=count, teacher=teacher)
 
 
 def quiet(_: str) -> OnClip:
     return lambda done, of: None
 
 
-def test_a_table_has_every_run_and_every_metric(tmp_path: Path) -> None:
-    suite = suite_of(tmp_path, Fake("good", (1, 4)), Fake("dark", dark=True))
+def run(suite: Suite, part: Part | None = None) -> None:
+    suite.run(part or Part(), quiet, Gallery(suite.folder, ()))
+
+
+def test_the_embedded_world_from_clips_to_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frechet, "_RESAMPLES", 2)
+    judges = Judges(save_features(tmp_path / "judges"))
+    some: Any = (Fake("dark", level=0),)
+    teacher: Any = Fake("teacher", steps=(50,))
+    suite = Suite(tmp_path, FluentProtocol(2, judges), some, count=2, teacher=teacher)
     gallery = Gallery(tmp_path, ("00001",))
     suite.run(Part(), quiet, gallery)
     assert suite.complete()
+    assert suite.missing == {}
     table = {(row.label, row.steps): row.results for row in suite.table()}
-    assert set(table) == {("teacher", 50), ("good", 1), ("good", 4), ("dark", 4)}
-    assert set(table["good", 1]) == {metric.name for metric in suite.metrics}
-    assert table["good", 4]["near_black"].value == 0
-    assert table["dark", 4]["near_black"].value == 1
-    assert table["dark", 4]["fid_video"].value > table["good", 4]["fid_video"].value
-    assert table["good", 4]["flow_agreement"].value == pytest.approx(1, abs=1e-3)
-    assert table["good", 4]["seconds"].value == 0.5
+    models = {("teacher", 50), ("dark", 4)}
+    real = {(f"real-{name}", 0) for name in ("poor", "clean", "image", "flat")}
+    assert set(table) == models | real
+    assert all(set(results) == {m.name for m in suite.metrics} for results in table.values())
+    assert (table["teacher", 50]["near_black"].value, table["dark", 4]["near_black"].value) == (
+        0,
+        1,
+    )
+    assert table["dark", 4]["fid_video"].value > table["teacher", 50]["fid_video"].value
+    assert table["teacher", 50]["flow_agreement"].value == pytest.approx(1, abs=1e-3)
+    assert table["real-poor", 0]["motion"].value == table["real-clean", 0]["motion"].value == 1
+    assert table["real-poor", 0]["watermark"].value == 1 > table["real-clean", 0]["watermark"].value
+    assert table["real-clean", 0]["sharpness"].value > table["real-poor", 0]["sharpness"].value
+    assert table["real-image", 0]["sharpness"].count > 0
+    assert table["real-image", 0]["motion"].count == table["real-poor", 0]["fvd"].count == 0
     text, files = gallery.shown()["00001"]
     assert text == prompt(requests(2)[1].combination)
-    assert set(files) == {"teacher-50", "good-01", "good-04", "dark-04"}
-    assert all((tmp_path / path).is_file() for path in files.values())
+    assert set(files) == {"teacher-50", "dark-04"}
 
 
-def test_parts_make_the_same_table(tmp_path: Path) -> None:
-    whole, parts = (suite_of(tmp_path / name, Fake("good")) for name in ("whole", "parts"))
-    whole.run(Part(), quiet, Gallery(tmp_path, ()))
-    parts.run(Part(1, 2), quiet, Gallery(tmp_path, ()))
-    assert not parts.complete()
-    parts.run(Part(0, 2), quiet, Gallery(tmp_path, ()))
-    assert parts.table() == whole.table()
+def test_a_table_has_every_run_with_its_command(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, Painter("good", (1, 4)), Painter("dark", level=0))
+    run(suite)
+    table = {(row.label, row.steps): row for row in suite.table()}
+    assert list(table) == [
+        ("teacher", 50),
+        ("good", 1),
+        ("good", 4),
+        ("dark", 4),
+        ("real", 0),
+        ("clean", 0),
+    ]
+    assert table["good", 4].command == "mcm evaluate models/good@4"
+    assert table["dark", 4].results["fid"].value > 1e4 > table["good", 1].results["fid"].value
+    assert table["real", 0].results["near_black"].count == 3
+    assert table["real", 0].results["fid"].count == 0
+    assert table["clean", 0].results["fid"].value == pytest.approx(3 * 19.5**2, rel=1e-3)
+
+
+def test_parts_make_the_same_table_and_no_clip_twice(tmp_path: Path) -> None:
+    painters = [Painter("good") for _ in range(4)]
+    whole, first, second, last = (
+        suite_of(tmp_path / name, painter)
+        for name, painter in zip(("whole", "parts", "parts", "parts"), painters, strict=True)
+    )
+    run(whole)
+    run(second, Part(1, 2))
+    assert not second.complete()
+    run(first, Part(0, 2))
+    run(last)
+    assert [painter.made for painter in painters] == [[0, 1, 2, 3], [0, 2], [1, 3], []]
+    assert last.table() == whole.table()
 
 
 def test_a_broken_evaluation_makes_only_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        suite_of(tmp_path, Fake("good", breaks_at=1)).run(Part(), quiet, Gallery(tmp_path, ()))
-    rest = Fake("good")
-    suite_of(tmp_path, rest).run(Part(), quiet, Gallery(tmp_path, ()))
-    assert rest.made == [1, 2]
+        run(suite_of(tmp_path, Painter("good", breaks_at=1)))
+    rest = Painter("good")
+    run(suite_of(tmp_path, rest))
+    assert rest.made == [1, 2, 3]
 
 
-def test_runs_of_other_weights_are_refused(tmp_path: Path) -> None:
-    suite_of(tmp_path, Fake("good")).run(Part(), quiet, Gallery(tmp_path, ()))
-    with pytest.raises(UserError, match="holds clips of"):
-        suite_of(tmp_path, Fake("good", weights="b")).run(Part(), quiet, Gallery(tmp_path, ()))
+@pytest.mark.parametrize(
+    ("painter", "protocol", "message"),
+    [
+        (Painter("good", weights="b"), Small(), "weights: 'a' there, 'b' here"),
+        (Painter("good"), Small(judge="k"), "judges: {'level': 'j'} there"),
+        (Painter("good"), Small(prompt="a cat"), "protocol_digest"),
+    ],
+)
+@pytest.mark.parametrize("part", [Part(), Part(1, 2)])
+def test_old_parts_of_another_run_are_refused(
+    tmp_path: Path, painter: Painter, protocol: Small, message: str, part: Part
+) -> None:
+    """Whatever the new part's own file is called."""
+    run(suite_of(tmp_path, Painter("good")), Part(0, 2))
+    suite = suite_of(tmp_path, painter, protocol=protocol)
+    for use in (lambda: run(suite, part), suite.table):
+        with pytest.raises(UserError, match=f"holds clips of another run.*{message}"):
+            use()
 
 
-def test_the_report_says_what_was_measured(tmp_path: Path) -> None:
-    suite = suite_of(tmp_path, Fake("good", (1, 4)))
-    gallery = Gallery(tmp_path, ("00000",))
-    suite.run(Part(), quiet, gallery)
-    paths = write_report(suite, gallery)
-    assert [path.name for path in paths] == ["report.json", "report.md", "report.html"]
-    runs = json.loads(paths[0].read_text())["runs"]
-    motion = {(run["model"], run["steps"]): run["results"]["motion"] for run in runs}
-    assert motion["good", 4] == {"value": 1.0, "low": 1.0, "high": 1.0, "count": 3}
-    assert "| good | 4 |" in paths[1].read_text()
-    page = paths[2].read_text()
-    assert page.count("<svg") > 10
-    assert 'src="clips/00000/good-01.webp"' in page
+def test_a_run_of_other_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    run(suite_of(tmp_path, Painter("old")))
+    new = Painter("new")
+    with pytest.raises(UserError, match="weights: 'a' there, 'b' here"):
+        run(suite_of(tmp_path, new, Painter("old", weights="b")))
+    assert new.made == []
+
+
+def test_parts_made_in_another_number_format_are_refused(tmp_path: Path) -> None:
+    run(suite_of(tmp_path, Painter("good")), Part(0, 2))
+    suite = suite_of(tmp_path, Painter("good", dtype="bfloat16"))
+    with pytest.raises(UserError, match=r"resolved: .*float32.*bfloat16"):
+        run(suite, Part(1, 2))
+
+
+def test_without_a_network_the_other_metrics_are_measured(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, Painter("good"), protocol=Small(judge=None))
+    run(suite)
+    assert suite.missing == {"FID": "no network"}
+    assert suite.complete()
+    results = suite.table()[1].results
+    assert results["fid"].count == 0
+    assert results["near_black"].count == 4
+
+
+def test_more_clips_can_be_asked_for_later(tmp_path: Path) -> None:
+    run(suite_of(tmp_path, Painter("good"), count=2))
+    rest = Painter("good")
+    run(suite_of(tmp_path, rest, count=4))
+    assert rest.made == [2, 3]
 
 
 def test_names_of_runs_are_safe_for_folders() -> None:
     assert run_name("a b/../c sampler=ddim", 4) == "a-b-..-c-sampler=ddim-04"
     assert "/" not in run_name("/tmp/x", 50)
-
-
-def test_what_could_not_be_measured_is_a_dash(tmp_path: Path) -> None:
-    suite = Suite(tmp_path, FluentProtocol(real=2), (), count=2)
-    assert suite.table() == []
-    assert markdown([], suite.metrics, "x").startswith("# Evaluation x")
-    empty = suite.metrics[0].compute({}, {"0": {}})
-    assert cell(empty) == "–"
-
-
-@pytest.mark.parametrize(
-    ("models", "part", "message"),
-    [
-        (["nothing"], (0, 1), "no embedded model"),
-        (["./m@4", "./m@8"], (0, 1), "two are called 'm'"),
-        (["./m"], (2, 2), "expected 0 to 1"),
-    ],
-)
-def test_mistakes_are_named(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    models: list[str],
-    part: tuple[int, int],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("m").mkdir()
-    Path("m/model_index.json").write_text("{}")
-    with pytest.raises(UserError, match=message):
-        evaluate_models(models, tmp_path / "out", teacher=None, count=2, part=part)
-    assert not (tmp_path / "out").exists()
-
-
-def test_black_frames_are_not_black_for_nothing() -> None:
-    """The fake's dark clips are dark, so that the table above can fail."""
-    frames = RealClips("poor").clip(requests(1)[0]).frames_thwc
-    assert np.median(frames) > 16 > np.median(frames // 20)

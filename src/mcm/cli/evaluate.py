@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mcm.cli.options import Device
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Models = Annotated[
@@ -37,6 +39,14 @@ def evaluate(
     shown: Annotated[int, typer.Option(help="Prompts whose clips the page shows.", min=0)] = 8,
     part: Annotated[int, typer.Option(help="Which part of the work to do, from 0.", min=0)] = 0,
     parts: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
+    judges: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `mcm judges`; what it lacks is the package's."),
+    ] = None,
+    device: Device = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Number format: auto, float32, bfloat16, float16.")
+    ] = "auto",
 ) -> None:
     """Compare models at few steps on one protocol.
 
@@ -45,6 +55,7 @@ def evaluate(
     from mcm.evaluation.evaluate import evaluate_models
 
     work = (part, parts)
-    found = evaluate_models(models, output, steps, teacher, count, real, protocol, shown, work)
+    asked = (models, output, steps, teacher, count, real, protocol, shown, work)
+    found = evaluate_models(*asked, judges, device, dtype)
     for path in found.files:
         typer.echo(path)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.data.cached import CachedImages
 from mcm.data.fluent.captions import prompt
 from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import Combination
@@ -26,6 +27,8 @@ from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.frechet import features, frechet_distance
 from mcm.evaluation.metric import Observations, Observer
 from mcm.evaluation.motion import MotionFidelity
+from mcm.evaluation.networks import Judges
+from mcm.sampling.pipeline import to_uint8
 
 STEPS = 4
 REAL = 512
@@ -44,30 +47,38 @@ class Yardstick:
     Attributes:
         combinations: What each prompt names.
         video: Features of real clips.
-        frames: Features of the frames to look like: clean stills, or the real clips' own.
+        frames: Features of the frames to look like: the images', or the real clips' own.
+        observers: What sees clips, and what sees their frames.
     """
 
     combinations: tuple[Combination, ...]
     video: Observations
     frames: Observations
+    observers: tuple[ClipFeatures, FrameFeatures]
 
     @classmethod
-    def of(cls, count: int, clean: bool, real: int) -> Yardstick:
+    def of(
+        cls, count: int, images: Iterable[Clip], real: int, judges: Judges | None = None
+    ) -> Yardstick:
         """Compose it.
 
         Args:
             count: Prompts.
-            clean: Whether frames should look like the clean stills.
-            real: Real clips and frames to compare with.
+            images: Frames (1, h, w, 3) that the student's should look like; with none, they
+                should look like those of the real clips.
+            real: Real clips to compare with.
+            judges: The trained networks.
+
+        Raises:
+            UserError: A network is missing; names the command that trains it.
         """
+        observers = ClipFeatures(judges), FrameFeatures(judges)
         world = World()
         named = tuple(world.scene(_FIRST + n).combination for n in range(count))
         clips = [_clip(str(n), decode(world.poor_video(_FIRST + n)[0])) for n in range(real)]
-        stills = [
-            _clip(str(n), np.asarray(world.still(_FIRST + n).image)[None])
-            for n in range(real if clean else 0)
-        ]
-        return cls(named, _seen(ClipFeatures(), clips), _seen(FrameFeatures(), stills or clips))
+        stills = [_clip(str(n), image) for n, image in enumerate(images)]
+        video = _seen(observers[0], clips)
+        return cls(named, video, _seen(observers[1], stills or clips), observers)
 
     @property
     def prompts(self) -> list[str]:
@@ -86,8 +97,9 @@ class Yardstick:
         ]
         judge = MotionFidelity()
         motion = sum(judge.score(clip).value for clip in clips) / len(clips)
-        fvd = _distance(_seen(ClipFeatures(), clips), self.video)
-        fid = _distance(_seen(FrameFeatures(), clips), self.frames)
+        of_clips, of_frames = self.observers
+        fvd = _distance(_seen(of_clips, clips), self.video)
+        fid = _distance(_seen(of_frames, clips), self.frames)
         score = math.log(max(fid, 1e-6)) - math.log(max(motion, 0.5 / len(clips)))
         return {"fvd": fvd, "fid": fid, "motion": motion, "score": score}
 
@@ -131,6 +143,13 @@ class Proxy:
 
     def close(self) -> None:
         """Nothing to finish."""
+
+
+def images_of(cache: str, most: int) -> Iterator[Clip]:
+    """Yield frames (1, h, w, 3) of a cache of images: what the critic's real side is, as stills."""
+    images = CachedImages(cache)
+    for number in range(min(most, len(images))):
+        yield to_uint8(images.batch([number]).pixels_b3hw)
 
 
 def _clip(

@@ -13,10 +13,11 @@ from mcm.distillation.display import Display
 from mcm.distillation.logs import Recorder, open_logs
 from mcm.distillation.objective import STUDENT
 from mcm.distillation.probe import Probe, X0Error
-from mcm.distillation.proxy import REAL, STEPS, Clip, Proxy, Yardstick
+from mcm.distillation.proxy import REAL, STEPS, Clip, Proxy, Yardstick, images_of
 from mcm.distillation.student import write_student
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.validation import ClipMaker, Request, Validation, requests
+from mcm.evaluation.networks import Judges
 from mcm.settings import Recipe
 
 BEST_FOLDER = "best"
@@ -51,7 +52,9 @@ class Watchers:
         validation = ask(list(shown), list(section.validation.seeds)) if shown else []
         if section.proxy_every is None:
             return cls(recipe, validation, None, [])
-        yardstick = Yardstick.of(section.proxy_clips, recipe.data.images is not None, REAL)
+        images = images_of(recipe.data.images, REAL) if recipe.data.images else ()
+        judges = Judges(Path(section.proxy_judges) if section.proxy_judges else None)
+        yardstick = Yardstick.of(section.proxy_clips, images, REAL, judges)
         return cls(recipe, validation, yardstick, ask(yardstick.prompts, [0]))
 
     def callbacks(self, trainer: Trainer) -> list[Callback]:

@@ -5,23 +5,20 @@ It shares no weights with any critic, so that no student is trained against its 
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mcm.data.fluent.concepts import CONCEPTS
-from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.metric import MeanMetric, Score
+from mcm.evaluation.networks import Judges, load_network
 
 INPUT_SIZE = 64
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "judges" / "concept.safetensors"
 
 
 class ConceptNet(nn.Module):
@@ -81,16 +78,12 @@ class ConceptJudge:
         weights: Its safetensors file.
 
     Raises:
-        UserError: The file is missing.
+        UserError: The file is missing or of another network.
     """
 
-    def __init__(self, weights: Path = DEFAULT_WEIGHTS) -> None:
-        if not weights.is_file():
-            raise UserError(f"weights of the concept judge {weights}: file not found")
+    def __init__(self, weights: Path) -> None:
         self.network = ConceptNet()
-        state = {name: value.float() for name, value in load_file(weights).items()}
-        self.network.load_state_dict(state, strict=False)
-        self.network.eval()
+        load_network(self.network, weights)
 
     @torch.inference_mode()
     def logits(self, frames_thwc: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -103,31 +96,25 @@ class ConceptJudge:
 
 
 @lru_cache(maxsize=1)
-def default_judge() -> ConceptJudge:
-    """Return the judge shipped with the package, loaded once."""
-    return ConceptJudge()
+def concept_judge(weights: Path) -> ConceptJudge:
+    """Return the judge of a file, loaded once."""
+    return ConceptJudge(weights)
 
 
 class ConceptRate(MeanMetric):
     """Share of clips in which the concept of the prompt is recognised.
 
     Args:
-        judge: The trained network; the shipped one, loaded when first used, by default.
+        judges: The trained networks; the one of concepts is loaded when first used.
     """
 
     name = "concept"
     title = "concept"
 
-    def __init__(self, judge: ConceptJudge | None = None) -> None:
-        self.judge = judge
+    def __init__(self, judges: Judges | None = None) -> None:
+        self.judges = judges or Judges()
 
     def score(self, clip: EvaluationClip) -> Score:
         """Return 1 when the recognised concept is the prompt's; ``seen`` is what was recognised."""
-        seen = (self.judge or default_judge()).name(clip.frames_thwc)
+        seen = concept_judge(self.judges.file("concept")).name(clip.frames_thwc)
         return Score(float(seen == clip.concept_name), seen)
-
-
-def measured_accuracy(weights: Path = DEFAULT_WEIGHTS) -> dict[str, float]:
-    """Return the accuracies on real clips that were measured when the weights were made."""
-    facts: dict[str, float] = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
-    return facts

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError, nearest
 from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.protocol import Protocol
 from mcm.sampling.catalog import find_model
-from mcm.sampling.options import check_steps
+from mcm.sampling.options import check_guidance, check_steps, check_stochasticity, resolve
 from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.samplers import find_sampler
 
 _OPTIONS = ("guidance", "label", "sampler", "stochasticity")
 
@@ -31,6 +33,9 @@ class Contender:
         guidance: Guidance scale; the model's own by default.
         sampler: Name of the sampler; the model's own by default.
         stochasticity: γ of the consistency sampler; the model's own by default.
+        text: Model and options as the user wrote them, without steps.
+        device: Where it runs.
+        dtype: Number format of its weights.
     """
 
     model: str
@@ -39,23 +44,52 @@ class Contender:
     guidance: float | None = None
     sampler: str | None = None
     stochasticity: float | None = None
+    text: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @property
+    def with_steps(self) -> str:
+        """Model, options and steps as :func:`parse_contender` reads them."""
+        return f"{self.text}@{','.join(map(str, self.steps))}"
 
     @cached_property
     def video_model(self) -> VideoModel:
         """The model, loaded when first used."""
-        return load(self.model)
+        return load(self.model, self.device, self.dtype)
 
-    def header(self, steps: int, protocol: str) -> dict[str, Any]:
-        """Return what identifies a run: protocol, weights and settings."""
+    def header(self, steps: int) -> dict[str, Any]:
+        """Return what identifies a run and is known before the model is loaded."""
         return {
-            "protocol": protocol,
             "model": self.label,
-            "weights": weights_digest(self.model),
+            "weights": self._weights,
             "steps": steps,
             "guidance": self.guidance,
             "sampler": self.sampler,
             "stochasticity": self.stochasticity,
         }
+
+    def resolved(self, steps: int, protocol: Protocol) -> dict[str, Any]:
+        """Return what else decides its clips: the model's own settings, format and device."""
+        model = self.video_model
+        backbone = model.backbone
+        assert isinstance(backbone, PipelineBackbone)
+        settings = resolve(
+            model.defaults,
+            backbone.spec,
+            steps=steps,
+            guidance=self.guidance,
+            sampler=self.sampler,
+            frames=protocol.frames,
+            size=protocol.size,
+            stochasticity=self.stochasticity,
+        )
+        format_ = str(backbone.dtype).removeprefix("torch.")
+        return {**settings.as_dict(), "dtype": format_, "device": model.device.type}
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights_digest(self.model)
 
     def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
         """Generate the clip of a request in the protocol's size."""
@@ -74,13 +108,17 @@ class Contender:
         )
 
 
-def parse_contender(text: str, default_steps: Sequence[int]) -> Contender:
+def parse_contender(
+    text: str, default_steps: Sequence[int], device: str = "auto", dtype: str = "auto"
+) -> Contender:
     """Read ``MODEL[:option=value,…][@steps,…]``, as ``fluent:sampler=unipc,guidance=5@4,8``.
 
     Args:
         text: What the user wrote. Options are ``guidance``, ``label``, ``sampler`` and
             ``stochasticity``.
         default_steps: Steps when the text names none.
+        device: Where the model is to run.
+        dtype: Number format of its weights.
 
     Raises:
         UserError: The model is not there, an option is unknown or a value does not fit.
@@ -90,14 +128,19 @@ def parse_contender(text: str, default_steps: Sequence[int]) -> Contender:
     find_model(model)
     options = dict(_option(part, text) for part in rest.split(",") if part)
     own_label = " ".join([Path(model).name, *rest.split(",")]).strip()
-    return Contender(
+    contender = Contender(
         model,
         options.get("label", own_label),
         parse_steps(steps, text) if steps else tuple(default_steps),
         _number(options, "guidance", text),
         options.get("sampler"),
         _number(options, "stochasticity", text),
+        body,
+        device,
+        dtype,
     )
+    _check_options(contender, text)
+    return contender
 
 
 def parse_steps(text: str, where: str = "steps") -> tuple[int, ...]:
@@ -117,14 +160,20 @@ def weights_digest(model: str) -> str:
     """Return a digest of all files that make a model, so that runs of other weights differ."""
     files = find_model(model)
     student = files.student.folder if files.student else None
-    folders = [f for f in (files.teacher, student, files.motion_adapter) if f is not None]
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".safetensors", ".json", ".txt") and path.is_file():
-                digest.update(path.relative_to(folder).as_posix().encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return digest_files(f for f in (files.teacher, student, files.motion_adapter) if f is not None)
+
+
+def _check_options(contender: Contender, where: str) -> None:
+    """Refuse now what the sampler would refuse after all that comes before it."""
+    try:
+        if contender.sampler is not None:
+            find_sampler(contender.sampler)
+        if contender.guidance is not None:
+            check_guidance(contender.guidance)
+        if contender.stochasticity is not None:
+            check_stochasticity(contender.stochasticity)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _option(part: str, where: str) -> tuple[str, str]:

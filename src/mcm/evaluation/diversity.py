@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from mcm.evaluation.features import ClipFeatures
 from mcm.evaluation.frechet import Array, features
@@ -14,14 +15,19 @@ class Diversity(Metric):
 
     The spread is the mean distance of features from their nearest ten others of the same run, so
     that clips of one concept and background count, which are those that look alike.
+
+    Args:
+        observer: What gives the features of clips.
+        reference: The run of real clips.
     """
 
     name = "diversity"
     title = "diversity"
     better = ""
-    observer = ClipFeatures.name
-    reference = "real-poor"
     neighbours = 10
+
+    def __init__(self, observer: str = ClipFeatures.name, reference: str = "real-poor") -> None:
+        self.observer, self.reference = observer, reference
 
     def compute(self, seen: Observations, reference: Observations | None = None) -> Result:
         """Return the ratio with its interval; as many clips of the reference are taken."""
@@ -36,7 +42,7 @@ class Diversity(Metric):
 
 def near_distances(x_nd: Array, neighbours: int) -> Array:
     """Return each row's mean distance from its nearest others, (n,)."""
-    square_nn = ((x_nd[:, None] - x_nd[None]) ** 2).sum(-1)
-    np.fill_diagonal(square_nn, np.inf)
-    nearest = np.sort(square_nn, axis=1)[:, :neighbours]
-    return np.asarray(np.sqrt(nearest).mean(1), dtype=np.float64)
+    distance_nn = cdist(x_nd, x_nd)
+    np.fill_diagonal(distance_nn, np.inf)
+    nearest = np.sort(distance_nn, axis=1)[:, :neighbours]
+    return np.asarray(nearest.mean(1), dtype=np.float64)

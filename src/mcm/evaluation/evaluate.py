@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcm.devices import pick_device, pick_dtype
 from mcm.errors import UserError
+from mcm.evaluation.commands import Command
 from mcm.evaluation.contenders import Contender, parse_contender, parse_steps
+from mcm.evaluation.embedded import Request
 from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.list_protocol import ListProtocol
-from mcm.evaluation.protocol import FluentProtocol
+from mcm.evaluation.networks import Judges
+from mcm.evaluation.protocol import FluentProtocol, Protocol
 from mcm.evaluation.report import write_report
 from mcm.evaluation.runs import OnClip
-from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite, TableRow
+from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite
+from mcm.evaluation.table import TableRow
 from mcm.progress import Bar, progress
+from mcm.safety import guard
+from mcm.sampling.options import ModelWarning
+
+TEACHER = "fluent"
+REAL = 2252
+"""Real clips, and stills of each domain, that the embedded world's protocol compares with."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class Evaluation:
     Attributes:
         rows: One for each model and number of steps, as ``rows[0].results["fvd"].value``. Empty
             while other parts of the work are missing.
-        files: The report: JSON, Markdown and a page.
+        files: The report, JSON, Markdown and a page, and the protocol.
     """
 
     rows: list[TableRow]
@@ -36,12 +48,15 @@ def evaluate_models(
     models: Sequence[str],
     output: Path,
     steps: str = "1,2,4,8",
-    teacher: str | None = "fluent",
+    teacher: str | None = TEACHER,
     count: int | None = None,
-    real: int = 2252,
+    real: int = REAL,
     protocol: Path | None = None,
     shown: int = 8,
     part: tuple[int, int] = (0, 1),
+    judges: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> Evaluation:
     """Evaluate models, or this process's part of it, and write the report when all is there.
 
@@ -55,29 +70,102 @@ def evaluate_models(
         protocol: YAML of another protocol than the embedded world's.
         shown: Prompts whose clips the page shows.
         part: Which part of the work, and of how many.
+        judges: Folder of trained networks of the embedded world's judges; those that are not in
+            it are the package's.
+        device: Where the models run.
+        dtype: Number format of their weights.
 
     Returns:
         The table and the files of the report; both empty while other parts are missing.
 
     Raises:
-        UserError: A model, its options, its steps or the part cannot be, or the folder holds
-            runs of other weights.
+        UserError: A model, its options, its steps, a prompt or the part cannot be, or the folder
+            holds runs of other weights, settings, judges or another protocol.
+
+    Warns:
+        ModelWarning: Metrics cannot be measured, as a judge's network is not there.
     """
     number, of = part
     if number >= of:
         raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
-    contenders = [parse_contender(text, parse_steps(steps)) for text in models]
-    _check_labels(contenders)
-    master = parse_contender(teacher, (TEACHER_STEPS,)) if teacher else None
-    chosen = ListProtocol.load(protocol) if protocol else FluentProtocol(real)
+    pick_dtype(dtype, pick_device(device))
+    named = [parse_contender(text, parse_steps(steps), device, dtype) for text in models]
+    _check_labels(named)
+    master = parse_contender(teacher, (TEACHER_STEPS,), device, dtype) if teacher else None
+    chosen = _protocol(protocol, real, judges)
+    if protocol:
+        _check_prompts(chosen.requests(count))
+    options = {
+        "--output": output,
+        "--teacher": None if teacher == TEACHER else teacher or "",
+        "--count": count,
+        "--real": None if real == REAL else real,
+        "--protocol": protocol,
+        "--judges": judges,
+        "--device": None if device == "auto" else device,
+        "--dtype": None if dtype == "auto" else dtype,
+    }
+    command = Command(tuple(one.with_steps for one in named), _words(options))
+    suite = Suite(output, chosen, tuple(named), count, master, command)
+    _tell_missing(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
-    suite = Suite(output, chosen, tuple(contenders), count, master)
     gallery = Gallery(output, keys, chosen.fps)
     with ExitStack() as stack:
         suite.run(Part(number, of), lambda name: _bar_of(name, stack), gallery)
     if not suite.complete():
         return Evaluation([], [])
-    return Evaluation(suite.table(), write_report(suite, gallery))
+    rows = suite.table()
+    return Evaluation(rows, write_report(suite, rows, gallery))
+
+
+def _protocol(path: Path | None, real: int, judges: Path | None) -> Protocol:
+    if path is None:
+        return FluentProtocol(real, Judges(judges))
+    if judges is not None:
+        raise UserError(
+            f"judges: {judges}: a protocol of one's own names its networks itself; leave out one "
+            "of judges and protocol"
+        )
+    return ListProtocol.load(path)
+
+
+def _check_prompts(requests: Sequence[Request]) -> None:
+    """Refuse a list of prompts as a whole before anything is made of it.
+
+    Raises:
+        UserError: The policy does not allow some; names them.
+    """
+    refused = []
+    for request in requests:
+        try:
+            guard.check_prompt(request.prompt)
+        except guard.Refused as error:
+            refused.append((request.prompt, str(error)))
+    if refused:
+        prompts = "; ".join(repr(prompt) for prompt, _ in refused[:5])
+        raise UserError(
+            f"prompts: {len(refused)} of {len(requests)} are refused: {prompts}"
+            f"{'; …' if len(refused) > 5 else ''} ({refused[0][1]}); take them out of the list, "
+            "or change the policy"
+        )
+
+
+def _tell_missing(suite: Suite) -> None:
+    if suite.missing:
+        titles = ", ".join(suite.missing)
+        whys = "; ".join(dict.fromkeys(suite.missing.values()))
+        warnings.warn(
+            f"not measured, as a judge's network is not there: {titles}; {whys}; give their "
+            "folder as --judges FOLDER",
+            ModelWarning,
+            stacklevel=3,
+        )
+
+
+def _words(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return options as words of a command line; those that are ``None`` were not given."""
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return tuple(word for pair in given.items() for word in pair)
 
 
 def _check_labels(contenders: Sequence[Contender]) -> None:

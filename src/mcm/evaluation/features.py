@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mcm.errors import UserError
@@ -21,8 +20,8 @@ from mcm.evaluation.arrays import pack
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.feature_nets import CLIP_SIDE, FRAME_SIDE, WORDS, ClipNet, FrameNet
 from mcm.evaluation.metric import Observation
+from mcm.evaluation.networks import Judges, load_network
 
-JUDGES = Path(__file__).parents[1] / "weights" / "judges"
 _FRAMES_SEEN = 4
 
 
@@ -66,64 +65,76 @@ def to_side(frames_thwc: NDArray[np.uint8], side: int) -> Tensor:
 
 
 class FrameFeatures:
-    """Observes the features of four frames of a clip, evenly spaced; of a still, its own."""
+    """Observes the features of four frames of a clip, evenly spaced; of a still, its own.
+
+    Args:
+        judges: The trained networks.
+
+    Raises:
+        UserError: The network of frames is missing; names the command that trains it.
+    """
 
     name = "frame_features"
+
+    def __init__(self, judges: Judges | None = None) -> None:
+        self.network = frame_net((judges or Judges()).file("frames"))
 
     @torch.inference_mode()
     def observe(self, clip: EvaluationClip) -> Observation:
         """Return ``features`` (k, 128)."""
         count = min(_FRAMES_SEEN, len(clip.frames_thwc))
         chosen = np.linspace(0, len(clip.frames_thwc) - 1, count).round().astype(int)
-        features = frame_net()(to_side(clip.frames_thwc[chosen], FRAME_SIDE))
+        features = self.network(to_side(clip.frames_thwc[chosen], FRAME_SIDE))
         return {"features": pack(features.numpy())}
 
 
 class ClipFeatures:
-    """Observes the features of a clip and how well they fit the prompt."""
+    """Observes the features of a clip and how well they fit the prompt.
+
+    Args:
+        judges: The trained networks.
+
+    Raises:
+        UserError: The network of clips is missing; names the command that trains it.
+    """
 
     name = "clip_features"
+
+    def __init__(self, judges: Judges | None = None) -> None:
+        self.network, self.vocabulary = clip_net((judges or Judges()).file("clips"))
 
     @torch.inference_mode()
     def observe(self, clip: EvaluationClip) -> Observation:
         """Return ``features`` (1, 128) and ``alignment``, a cosine."""
-        network, vocabulary = clip_net()
-        features = network(to_side(clip.frames_thwc, CLIP_SIDE)[None])
-        cosine = float(network.alignment(features, vocabulary.tokens([clip.prompt]))[0, 0])
+        features = self.network(to_side(clip.frames_thwc, CLIP_SIDE)[None])
+        tokens = self.vocabulary.tokens([clip.prompt])
+        cosine = float(self.network.alignment(features, tokens)[0, 0])
         return {"features": pack(features.numpy()), "alignment": round(cosine, 6)}
 
 
 @lru_cache(maxsize=1)
-def frame_net(weights: Path = JUDGES / "frames.safetensors") -> FrameNet:
+def frame_net(weights: Path) -> FrameNet:
     """Load the frame network, once.
 
     Raises:
-        UserError: The file is missing.
+        UserError: The file is missing or of another network.
     """
     network = FrameNet()
-    _load(network, weights)
+    load_network(network, weights)
     return network
 
 
 @lru_cache(maxsize=1)
-def clip_net(weights: Path = JUDGES / "clips.safetensors") -> tuple[ClipNet, Vocabulary]:
+def clip_net(weights: Path) -> tuple[ClipNet, Vocabulary]:
     """Load the clip network and its vocabulary, once.
 
     Raises:
-        UserError: A file is missing.
+        UserError: A file is missing or of another network.
     """
     facts = weights.with_suffix(".json")
     if not facts.is_file():
         raise UserError(f"vocabulary of the clip judge {facts}: file not found")
     vocabulary = Vocabulary(json.loads(facts.read_text(encoding="utf-8"))["words"])
     network = ClipNet(len(vocabulary))
-    _load(network, weights)
+    load_network(network, weights)
     return network, vocabulary
-
-
-def _load(network: nn.Module, weights: Path) -> None:
-    if not weights.is_file():
-        raise UserError(f"weights of a judge {weights}: file not found")
-    state = {name: value.float() for name, value in load_file(weights).items()}
-    network.load_state_dict(state, strict=False)
-    network.eval()

@@ -22,6 +22,7 @@ from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.flow import FlowObserver
 from mcm.evaluation.metric import MeanMetric, Metric, Observer, Result
 from mcm.evaluation.motion import MotionFidelity
+from mcm.evaluation.networks import Judges
 from mcm.evaluation.runs import OnClip, Row, observations, observe_all, row_of
 from mcm.evaluation.sharpness import Sharpness
 from mcm.evaluation.speed import SecondsPerClip
@@ -47,11 +48,11 @@ class ClipReport:
         return "\n".join(f"{name:<15}{result}" for name, result in self.results.items())
 
 
-def default_metrics() -> list[Metric]:
+def default_metrics(judges: Judges | None = None) -> list[Metric]:
     """Return fresh judges of single runs: all that need no other run to compare with."""
     return [
         MotionFidelity(),
-        ConceptRate(),
+        ConceptRate(judges),
         BackgroundRate(),
         WatermarkRate(),
         Sharpness(),
@@ -61,12 +62,12 @@ def default_metrics() -> list[Metric]:
     ]
 
 
-def observers_of(metrics: Sequence[Metric]) -> list[Observer]:
+def observers_of(metrics: Sequence[Metric], judges: Judges | None = None) -> list[Observer]:
     """Return what must see a clip so that the metrics can be computed, each once."""
     shared: dict[str, Callable[[], Observer]] = {
         FlowObserver.name: FlowObserver,
-        ClipFeatures.name: ClipFeatures,
-        FrameFeatures.name: FrameFeatures,
+        ClipFeatures.name: lambda: ClipFeatures(judges),
+        FrameFeatures.name: lambda: FrameFeatures(judges),
     }
     found: dict[str, Observer] = {}
     for metric in metrics:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,8 @@ from mcm.errors import UserError
 from mcm.evaluation.black import NearBlackRate
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import FlowAgreement, FlowError, WarpingError
+from mcm.evaluation.digests import digest_files, digest_json
+from mcm.evaluation.diversity import Diversity
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.extractors import (
     ClipSimilarity,
@@ -31,11 +33,16 @@ from mcm.evaluation.frechet import FrechetDistance
 from mcm.evaluation.metric import MeanMetric, Metric, Observer
 from mcm.evaluation.prompts import read_prompts
 from mcm.evaluation.protocol import Reference
+from mcm.evaluation.sharpness import FrameSharpness
 from mcm.evaluation.speed import SecondsPerClip
 from mcm.recipe import read
 from mcm.settings import Count, Name, Section, Size
 
 REAL_VIDEOS, REAL_IMAGES = "real-videos", "real-images"
+
+OF_STILLS = frozenset(("fid_video", "clipsim", "sharpness", "near_black"))
+OF_VIDEOS = OF_STILLS | {"fid_image", "warping_error"}
+"""What is said of real images and videos beside the models, as the ceiling."""
 
 
 class VideoExtractor(Section):
@@ -132,8 +139,11 @@ class ListProtocol:
             metrics += [FrechetDistance("fid_image", "FID to image", "image_features", REAL_IMAGES)]
         if self._similarity:
             metrics += [self._similarity]
+        if file.video_extractor:
+            metrics += [Diversity("video_features", REAL_VIDEOS)]
         return [
             *metrics,
+            FrameSharpness(),
             NearBlackRate(),
             WarpingError(),
             FlowAgreement(),
@@ -151,14 +161,35 @@ class ListProtocol:
                 found[metric.observer] = self._observer(metric.observer)
         return list(found.values())
 
+    def missing(self) -> dict[str, str]:
+        """Return nothing: a network that the file leaves out takes its metrics along."""
+        return {}
+
     def references(self) -> dict[str, Reference]:
         """Return the real videos and images."""
         found = {}
         if self.file.videos:
-            found[REAL_VIDEOS] = Reference(len(self._videos), self._real_video)
+            found[REAL_VIDEOS] = Reference(len(self._videos), self._real_video, OF_VIDEOS)
         if self.file.images:
-            found[REAL_IMAGES] = Reference(len(self._images), self._real_image)
+            found[REAL_IMAGES] = Reference(len(self._images), self._real_image, OF_STILLS)
         return found
+
+    def facts(self) -> dict[str, Any]:
+        """Return the file's values, and digests of the prompts, the real material and networks."""
+        file = self.file
+        extractor = file.video_extractor.weights if file.video_extractor else None
+        networks = {"video": extractor, "inception": file.inception, "clip": file.clip}
+        return {
+            "name": file.name,
+            "frames": file.frames,
+            "size": file.size,
+            "fps": file.fps,
+            "prompts": digest_json(read_prompts(Path(file.prompts))),
+            "videos": _digest(self._videos) if file.videos else None,
+            "images": _digest(self._images) if file.images else None,
+            "video_extractor": file.video_extractor.kind if file.video_extractor else None,
+            "judges": {k: digest_files([Path(v)]) if v else None for k, v in networks.items()},
+        }
 
     def _observer(self, name: str) -> Observer:
         if name == FlowObserver.name:
@@ -213,3 +244,7 @@ def _samples(place: str | None, most: int) -> list[Sample]:
     if len(found) < 2:
         raise UserError(f"{place}: holds {len(found)} usable samples, expected two at least")
     return found
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    return digest_json([[sample.key, sample.caption] for sample in samples])

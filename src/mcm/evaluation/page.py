@@ -1,4 +1,7 @@
-"""The web page of an evaluation: curves over steps, tables, clips side by side; one file."""
+"""The web page of an evaluation: curves over steps, tables, clips side by side; one file.
+
+Real material is a dashed line across the curves.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from mcm.evaluation.metric import Metric, Result
-from mcm.evaluation.suite import TableRow
+from mcm.evaluation.table import REAL_STEPS, TableRow
 
 Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
 
@@ -26,7 +29,7 @@ figure{margin:0}figcaption{font-size:13px;text-align:center}
 .clips{display:flex;flex-wrap:wrap;gap:.6rem;margin:.4rem 0 1.4rem}
 .clips img{width:128px;height:128px;display:block}
 .key span{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 1em;vertical-align:-.1em}
-small{color:#666}
+small{color:#666}code{font-size:12px;overflow-wrap:anywhere}
 """
 
 
@@ -44,14 +47,22 @@ def page(rows: Sequence[TableRow], metrics: Sequence[Metric], shown: Shown) -> s
         f"<title>Evaluation</title><style>{_STYLE}</style></head><body><h1>Evaluation</h1>"
         f'<h2>Over steps</h2><p class="key">{key}</p><div class="curves">{curves}</div>'
         f"<h2>Values</h2><p><small>With 95 % bootstrap intervals.</small></p>"
-        f"{_table(rows, metrics)}<h2>Clips</h2>{_clips(shown)}</body></html>\n"
+        f"{_table(rows, metrics)}<h2>Commands</h2>{_commands(rows)}"
+        f"<h2>Clips</h2>{_clips(shown)}</body></html>\n"
+    )
+
+
+def _commands(rows: Sequence[TableRow]) -> str:
+    return "".join(
+        f"<p>{escape(row.label)}, {row.steps_text}: <code>{escape(row.command)}</code></p>"
+        for row in rows
     )
 
 
 def _table(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
     heads = "".join(f"<th>{escape(metric.title)}</th>" for metric in metrics)
     body = "".join(
-        f"<tr><td>{escape(row.label)}</td><td>{row.steps}</td>"
+        f"<tr><td>{escape(row.label)}</td><td>{row.steps_text}</td>"
         + "".join(f"<td>{_cell(row.results[metric.name])}</td>" for metric in metrics)
         + "</tr>"
         for row in rows
@@ -102,6 +113,12 @@ def _curve(
 ) -> str:
     if not series:
         return ""
+    if series[0][0] == REAL_STEPS:
+        y = _y(series[0][1].value, points)
+        return (
+            f'<line x1="{_PAD}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
+            'stroke-width="1.5" stroke-dasharray="5 3"/>'
+        )
     places = [(_x(steps, points), _y(result.value, points)) for steps, result in series]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     bars = "".join(
@@ -118,7 +135,7 @@ def _axes(points: Mapping[tuple[str, int], Result]) -> str:
     ticks = "".join(
         f'<text x="{_x(steps, points):.1f}" y="{_HEIGHT - _PAD + 16}" font-size="11" '
         f'text-anchor="middle">{steps}</text>'
-        for steps in sorted({steps for _, steps in points})
+        for steps in sorted({steps for _, steps in points} - {REAL_STEPS})
     )
     bounds = "".join(
         f'<text x="{_PAD - 5}" y="{_y(value, points) + 4:.1f}" font-size="11" '
@@ -140,9 +157,9 @@ def _range(points: Mapping[tuple[str, int], Result]) -> tuple[float, float]:
 
 def _x(steps: int, points: Mapping[tuple[str, int], Result]) -> float:
     """Place steps on a logarithmic axis."""
-    all_steps = [math.log2(max(steps, 1)) for _, steps in points]
+    all_steps = [math.log2(steps) for _, steps in points if steps != REAL_STEPS]
     span = max(max(all_steps) - min(all_steps), 1e-9)
-    share = (math.log2(max(steps, 1)) - min(all_steps)) / span
+    share = (math.log2(steps) - min(all_steps)) / span
     return _PAD + 12 + share * (_WIDTH - _PAD - 32)
 
 

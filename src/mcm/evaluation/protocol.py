@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 from typing import Protocol as Interface
 
+from mcm.data.fluent.pack import DEFAULT_PACK
+from mcm.data.fluent.scene import FPS, FRAME_SIZE, FRAMES
 from mcm.evaluation.alignment import TextAlignment
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import FlowAgreement, FlowError
+from mcm.evaluation.concept import ConceptRate
+from mcm.evaluation.digests import digest_files, digest_json
 from mcm.evaluation.diversity import Diversity
 from mcm.evaluation.embedded import PROTOCOL, RealClips, RealStills, Request, requests
 from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.frechet import FrechetDistance
 from mcm.evaluation.judge import default_metrics, observers_of
 from mcm.evaluation.metric import Metric, Observer
+from mcm.evaluation.networks import TRAINED_BY, Judges, Network
+from mcm.evaluation.speed import SecondsPerClip
 
 REAL_VIDEO, REAL_IMAGE, REAL_FLAT = "real-poor", "real-image", "real-flat"
+REAL_CLEAN = "real-clean"
+
+OF_STILLS = frozenset(
+    ("fid_video", "fid_image", "fid_flat", "watermark", "sharpness", "near_black")
+)
+"""What can be said of a still: nothing of motion, nor of a prompt that it was not made from."""
+
+_NETWORK_OF: Mapping[str, Network] = {
+    ClipFeatures.name: "clips",
+    FrameFeatures.name: "frames",
+    ConceptRate.name: "concept",
+}
 
 
 @dataclass(frozen=True)
@@ -26,10 +45,12 @@ class Reference:
     Attributes:
         count: Clips or stills of it.
         make: Gives the one of a request's seed.
+        shown: Metrics of its own row in the table: what the judges say of the truth.
     """
 
     count: int
     make: Callable[[Request], EvaluationClip]
+    shown: frozenset[str] = frozenset()
 
 
 class Protocol(Interface):
@@ -60,8 +81,14 @@ class Protocol(Interface):
     def observers(self, metrics: Sequence[Metric]) -> list[Observer]:
         """Return what must see clips for some of the metrics."""
 
+    def missing(self) -> Mapping[str, str]:
+        """Return the observers whose network is not there, and how to get it."""
+
     def references(self) -> Mapping[str, Reference]:
         """Return the runs of real material by name."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides clips and values, JSON-ready: all but how many are taken."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +97,18 @@ class FluentProtocol:
 
     Attributes:
         real: Real clips, and stills of each domain, to compare with.
+        judges: The trained networks.
+        frames: Frames of a clip; ``None`` is the model's own number.
+        size: Height and width; ``None`` is the model's own.
     """
 
     real: int = 2252
+    judges: Judges = field(default_factory=Judges)
+    frames: int | None = FRAMES
+    size: tuple[int, int] | None = (FRAME_SIZE, FRAME_SIZE)
 
     name = PROTOCOL
-    frames = None
-    size = None
-    fps = 8
+    fps = FPS
 
     def requests(self, count: int | None = None) -> list[Request]:
         """Return one request for each evaluation combination, or the first."""
@@ -91,17 +122,40 @@ class FluentProtocol:
             for domain, run in (("video", REAL_VIDEO), ("image", REAL_IMAGE), ("flat", REAL_FLAT))
         ]
         compared = [TextAlignment(), FlowAgreement(), FlowError(), Diversity()]
-        return [fvd, *fids, *default_metrics(), *compared]
+        return [fvd, *fids, *default_metrics(self.judges), *compared]
 
     def observers(self, metrics: Sequence[Metric]) -> list[Observer]:
         """Return the embedded observers."""
-        return observers_of(metrics)
+        return observers_of(metrics, self.judges)
+
+    def missing(self) -> dict[str, str]:
+        """Return the observers whose network is not there, and the command that trains it."""
+        return {
+            observer: f"no network {network!r} ({TRAINED_BY[network]})"
+            for observer, network in _NETWORK_OF.items()
+            if not self.judges.has(network)
+        }
 
     def references(self) -> dict[str, Reference]:
-        """Return real clips of the evaluation split and its stills."""
+        """Return real clips of the evaluation split, poor and clean, and its stills."""
+        compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
+        of_clips = frozenset(metric.name for metric in self.metrics()) - compared
         sources = {
-            REAL_VIDEO: RealClips("poor").clip,
-            REAL_IMAGE: RealStills("image").clip,
-            REAL_FLAT: RealStills("flat").clip,
+            REAL_VIDEO: (RealClips("poor").clip, of_clips),
+            REAL_CLEAN: (RealClips("clean").clip, of_clips),
+            REAL_IMAGE: (RealStills("image").clip, OF_STILLS),
+            REAL_FLAT: (RealStills("flat").clip, OF_STILLS),
         }
-        return {name: Reference(self.real, make) for name, make in sources.items()}
+        return {name: Reference(self.real, *source) for name, source in sources.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return name, clip format, prompts with seeds, artwork and judges."""
+        return {
+            "name": self.name,
+            "frames": self.frames,
+            "size": self.size,
+            "fps": self.fps,
+            "prompts": digest_json([asdict(request) for request in self.requests()]),
+            "artwork": digest_files([DEFAULT_PACK]),
+            "judges": {name: self.judges.digest(name) for name in TRAINED_BY},
+        }

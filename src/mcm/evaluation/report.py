@@ -13,34 +13,52 @@ from mcm import __version__
 from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.metric import Metric, Result
 from mcm.evaluation.page import page
-from mcm.evaluation.suite import Suite, TableRow
+from mcm.evaluation.suite import Suite
+from mcm.evaluation.table import TableRow
 
 
-def write_report(suite: Suite, gallery: Gallery) -> list[Path]:
-    """Write ``report.json``, ``report.md`` and ``report.html`` and return their paths."""
-    folder, rows, name = suite.folder, suite.table(), suite.protocol.name
+def write_report(suite: Suite, rows: Sequence[TableRow], gallery: Gallery) -> list[Path]:
+    """Write the report and the protocol beside it, and return the paths.
+
+    Args:
+        suite: The evaluation.
+        rows: Its table.
+        gallery: Its clips to look at.
+
+    Returns:
+        ``report.json``, ``report.md``, ``report.html`` and ``protocol.json``: prompts, seeds,
+        clip format, digests of the judges, numbers of clips.
+    """
+    protocol = {**suite.facts, "software": _software()}
     texts = {
-        "report.json": json.dumps(as_dict(rows, name), indent=2) + "\n",
-        "report.md": markdown(rows, suite.metrics, name),
+        "report.json": json.dumps(as_dict(suite, rows), indent=2) + "\n",
+        "report.md": markdown(suite, rows),
         "report.html": page(rows, suite.metrics, gallery.shown()),
+        "protocol.json": json.dumps(protocol, indent=2, ensure_ascii=False) + "\n",
     }
     paths = []
     for name, text in texts.items():
-        part = folder / f"{name}.part"
+        part = suite.folder / f"{name}.part"
         part.write_text(text, encoding="utf-8")
-        paths.append(part.replace(folder / name))
+        paths.append(part.replace(suite.folder / name))
     return paths
 
 
-def as_dict(rows: Sequence[TableRow], protocol: str) -> dict[str, Any]:
+def as_dict(suite: Suite, rows: Sequence[TableRow]) -> dict[str, Any]:
     """Return the table JSON-ready; what could not be measured is null."""
     return {
-        "protocol": protocol,
-        "software": f"mcm {__version__}",
+        "protocol": suite.protocol.name,
+        "count": suite.facts["count"],
+        "software": _software(),
+        "command": str(suite.command),
+        "metrics": [{"name": m.name, "title": m.title, "better": m.better} for m in suite.metrics],
+        "missing": suite.missing,
         "runs": [
             {
-                "model": row.label,
+                "label": row.label,
+                "model": row.model,
                 "steps": row.steps,
+                "command": row.command,
                 "results": {name: _finite(result) for name, result in row.results.items()},
             }
             for row in rows
@@ -48,22 +66,45 @@ def as_dict(rows: Sequence[TableRow], protocol: str) -> dict[str, Any]:
     }
 
 
+def _software() -> str:
+    return f"mcm {__version__}"
+
+
 def _finite(result: Result) -> dict[str, float | None]:
     values = asdict(result)
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
-def markdown(rows: Sequence[TableRow], metrics: Sequence[Metric], protocol: str) -> str:
-    """Return one table per group of metrics, with 95 % intervals."""
-    lines = [f"# Evaluation {protocol}", "", "Value and 95 % bootstrap interval."]
-    for start in range(0, len(metrics), 4):
-        group = metrics[start : start + 4]
-        heads = ["model", "steps", *(f"{m.title} {arrow(m)}".strip() for m in group)]
-        lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-        for row in rows:
-            cells = [row.label, str(row.steps), *(cell(row.results[m.name]) for m in group)]
-            lines.append("| " + " | ".join(cells) + " |")
+def markdown(suite: Suite, rows: Sequence[TableRow]) -> str:
+    """Return one table per group of metrics with 95 % intervals, and the command of each row."""
+    lines = [f"# Evaluation {suite.protocol.name}", "", _measured(suite)]
+    for why in dict.fromkeys(suite.missing.values()):
+        titles = ", ".join(title for title, other in suite.missing.items() if other == why)
+        lines += ["", f"Not measured, {why}: {titles}."]
+    for start in range(0, len(suite.metrics), 4):
+        lines += _group(rows, suite.metrics[start : start + 4])
+    lines += ["", "## Commands", "", "| model | steps | command |", "|---|---|---|"]
+    lines += [f"| {row.label} | {row.steps_text} | `{row.command}` |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _measured(suite: Suite) -> str:
+    facts = suite.facts
+    size = "x".join(map(str, facts["size"])) if facts["size"] else "each model's size"
+    frames = facts["frames"] or "each model's number of"
+    return (
+        f"Value and 95 % bootstrap interval of {facts['count']} clips: {frames} frames, {size}, "
+        f"{facts['fps']} frames a second; prompts, seeds and judges are in `protocol.json`."
+    )
+
+
+def _group(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> list[str]:
+    heads = ["model", "steps", *(f"{m.title} {arrow(m)}".strip() for m in metrics)]
+    lines = ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [row.label, row.steps_text, *(cell(row.results[m.name]) for m in metrics)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def arrow(metric: Metric) -> str:

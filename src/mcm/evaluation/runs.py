@@ -1,14 +1,14 @@
 """Runs: what observers saw of a model's clips, one JSONL file that can be broken off and continued.
 
-The first line says whose clips they are; each other line is one clip. Parts of a run that ran
-apart lie in files of their own and are read together.
+The first line, the header, says whose clips they are; each other line is one clip. Parts of a run
+that ran apart lie in files of their own and are read together, if their headers agree.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from mcm.evaluation.metric import Observations, Observer
 
 Row = dict[str, Any]
 """One clip: key, prompt, seed, and under ``seen`` what each observer saw."""
+
+Header = Mapping[str, Any]
+"""What identifies a run: model, settings, protocol, judges; JSON-ready."""
 
 Make = Callable[[Request], EvaluationClip]
 """Generates the clip of a request."""
@@ -32,8 +35,9 @@ def observe_all(
     requests: Sequence[Request],
     observers: Sequence[Observer],
     path: Path,
-    header: dict[str, Any],
+    header: Header,
     on_clip: OnClip | None = None,
+    beside: Iterable[Path] = (),
 ) -> list[Row]:
     """Generate and observe clips one by one, or go on where a broken run stood.
 
@@ -44,14 +48,15 @@ def observe_all(
         path: JSONL file of the run.
         header: Whose clips these are; a file with another header is refused.
         on_clip: Called after each clip.
+        beside: Other files of the same run, whose clips are not made again.
 
     Returns:
         The rows in the order of the requests.
 
     Raises:
-        UserError: The file holds other clips.
+        UserError: A file holds other clips.
     """
-    done = _resume(path, header)
+    done = {row["key"]: row for row in read_rows(beside, header)} | _resume(path, header)
     for number, request in enumerate(requests, 1):
         if request.key not in done:
             done[request.key] = row_of(make(request), request.seed, observers)
@@ -67,12 +72,24 @@ def row_of(clip: EvaluationClip, seed: int, observers: Sequence[Observer]) -> Ro
     return {"key": clip.key, "prompt": clip.prompt, "seed": seed, "seen": seen}
 
 
-def read_rows(paths: Iterable[Path]) -> list[Row]:
-    """Return the clips of a run's files together, in the order of their keys."""
+def read_rows(paths: Iterable[Path], header: Header | None = None) -> list[Row]:
+    """Return the clips of a run's files together, in the order of their keys.
+
+    Args:
+        paths: JSONL files; what a crash has torn off is left out.
+        header: What each file's header must hold, besides being equal to the first one's.
+
+    Raises:
+        UserError: A file holds clips of another run.
+    """
     rows: dict[str, Row] = {}
+    expected = dict(header or {})
     for path in paths:
-        _, found = _read(path)
-        rows |= found
+        found, some = _read(path)
+        if found:
+            _check(path, found, expected)
+            expected = found | expected
+            rows |= some
     return [rows[key] for key in sorted(rows)]
 
 
@@ -95,7 +112,7 @@ def _append(path: Path, row: Row) -> None:
         os.fsync(file.fileno())
 
 
-def _resume(path: Path, header: dict[str, Any]) -> dict[str, Row]:
+def _resume(path: Path, header: Header) -> dict[str, Row]:
     """Return the clips of a file by key; begins the file, or drops a torn last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -106,14 +123,29 @@ def _resume(path: Path, header: dict[str, Any]) -> dict[str, Row]:
     if whole != text:
         path.write_text(whole, encoding="utf-8")
     found, rows = _read(path)
-    if found != header:
-        raise UserError(
-            f"{path}: holds clips of {found}, expected {header}; give another file or remove it"
-        )
+    _check(path, found, {**dict.fromkeys(found), **header})
     return rows
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Row]]:
+    """Return header and clips of a file; of one that was never begun, nothing."""
     text = path.read_text(encoding="utf-8")
-    header, *rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    return header, {row["key"]: row for row in rows}
+    lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return (lines[0] if lines else {}), {row["key"]: row for row in lines[1:]}
+
+
+def _check(path: Path, found: Header, expected: Header) -> None:
+    differing = [name for name in expected if found.get(name) != _as_read(expected[name])]
+    if differing:
+        facts = "; ".join(
+            f"{name}: {found.get(name)!r} there, {expected[name]!r} here" for name in differing
+        )
+        raise UserError(
+            f"{path}: holds clips of another run ({facts}); give another output folder, or remove "
+            "the file"
+        )
+
+
+def _as_read(value: Any) -> Any:
+    """Return a value as JSON gives it back: tuples become lists."""
+    return json.loads(json.dumps(value))

@@ -25,17 +25,22 @@ def sharpness(frames_thwc: NDArray[np.uint8]) -> float:
     L is luminance at 128 lines, so that sizes compare; NaN when there is no object.
     """
     scene = find_foreground(frames_thwc)
-    luma_thw = frames_thwc.astype(np.float32) @ _LUMA
-    laplacian = ndimage.convolve(luma_thw, _LAPLACIAN, mode="nearest")
     region = scene.weight_thw > 0.5
     region = ndimage.maximum_filter(region, size=(1, 2 * _MARGIN + 1, 2 * _MARGIN + 1))
     region[:, bar_rows(frames_thwc.shape[1])] = False
     if region.sum() < _FEWEST:
         return float("nan")
-    inside = luma_thw[region]
+    return detail(frames_thwc, region)
+
+
+def detail(frames_thwc: NDArray[np.uint8], region_thw: NDArray[np.bool_]) -> float:
+    """Return √(Σ(∇²L)² / Σ(L − L̄)²) over a region, L luminance at 128 lines."""
+    luma_thw = frames_thwc.astype(np.float32) @ _LUMA
+    laplacian = ndimage.convolve(luma_thw, _LAPLACIAN, mode="nearest")
+    inside = luma_thw[region_thw]
     contrast = float(((inside - inside.mean()) ** 2).sum())
     scale = float(frames_thwc.shape[1]) / _REFERENCE_SIZE
-    energy = float((laplacian[region] ** 2).sum())
+    energy = float((laplacian[region_thw] ** 2).sum())
     return scale * scale * math.sqrt(energy / max(contrast, 1e-6))
 
 
@@ -48,3 +53,17 @@ class Sharpness(MeanMetric):
     def score(self, clip: EvaluationClip) -> Score:
         """Return the sharpness of a clip."""
         return Score(sharpness(clip.frames_thwc))
+
+
+class FrameSharpness(MeanMetric):
+    """Mean sharpness of whole frames, for clips of the real world; one colour has none."""
+
+    name = "sharpness"
+    title = "sharpness"
+
+    def score(self, clip: EvaluationClip) -> Score:
+        """Return the sharpness of a clip."""
+        frames = clip.frames_thwc
+        if frames.min() == frames.max():
+            return Score(float("nan"))
+        return Score(detail(frames, np.ones(frames.shape[:3], dtype=bool)))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 from typing import Protocol as Interface
 
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import TEACHER
+from mcm.evaluation.commands import Command
 from mcm.evaluation.contenders import Contender
+from mcm.evaluation.digests import digest_json
 from mcm.evaluation.embedded import Request
-from mcm.evaluation.metric import NOTHING, Metric, Result
+from mcm.evaluation.metric import NOTHING, Metric
 from mcm.evaluation.protocol import Protocol, Reference
-from mcm.evaluation.runs import OnClip, Row, observations, observe_all, read_rows
+from mcm.evaluation.runs import Header, Make, OnClip, Row, observe_all, read_rows
+from mcm.evaluation.table import REAL_STEPS, TableRow, results_of
 
 TEACHER_STEPS = 50
 
@@ -40,18 +44,24 @@ class ClipSink(Interface):
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """The results of one run.
+class _Run:
+    """Clips to make and to observe.
 
     Attributes:
-        label: The model's name.
-        steps: Network steps; 0 for real material.
-        results: Value and interval by metric.
+        name: Of its folder.
+        asked: Its clips.
+        metrics: What is measured of them.
+        header: What identifies it and is known before anything is loaded.
+        make: Gives a clip.
+        resolve: Gives the rest of the header; may load a model.
     """
 
-    label: str
-    steps: int
-    results: dict[str, Result]
+    name: str
+    asked: list[Request]
+    metrics: list[Metric]
+    header: Header
+    make: Make
+    resolve: Callable[[], Header] = dict
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Suite:
         contenders: Who takes part.
         count: Clips of each run; all of the protocol by default.
         teacher: Whose clips at 50 steps flow is compared with; no such metric without.
+        command: Tells how rows are made.
     """
 
     folder: Path
@@ -71,52 +82,76 @@ class Suite:
     contenders: tuple[Contender, ...]
     count: int | None = None
     teacher: Contender | None = None
+    command: Command = field(default_factory=Command)
 
     def run(self, part: Part, on_clip: Callable[[str], OnClip], clips: ClipSink) -> None:
-        """Generate and observe what this part of the evaluation has not yet.
+        """Generate and observe what no part of the evaluation has yet.
 
         Args:
             part: Which share of every run.
             on_clip: Gives for the name of a run what is called after each of its clips.
-            clips: Is shown every clip with the name of its run.
+            clips: Is shown every clip of a model with the name of its run.
+
+        Raises:
+            UserError: A run's files are of other weights, settings, judges or another protocol;
+                told before anything is made, unless only a loaded model can tell.
         """
-        metrics, name = self.metrics, self.protocol.name
-        for run, real in self._references.items():
-            observers = self.protocol.observers([m for m in metrics if m.reference == run])
-            asked = part.take(_numbered(real.count))
-            path, header = self._path(run, part), {"protocol": name, "model": run}
-            observe_all(real.make, asked, observers, path, header, on_clip(run))
-        asked, observers = part.take(self._requests), self.protocol.observers(metrics)
-        for contender, steps in self._runs():
-            run = run_name(contender.label, steps)
-            make = partial(self._make, contender, steps, run, clips)
-            path, header = self._path(run, part), contender.header(steps, name)
-            observe_all(make, asked, observers, path, header, on_clip(run))
+        runs = self._runs(clips)
+        for run in runs:
+            self._rows(run)
+        for run in runs:
+            self._observe(run, part, on_clip)
 
     def complete(self) -> bool:
         """Return whether every run has all its clips."""
-        wanted = {name: _numbered(real.count) for name, real in self._references.items()}
-        wanted |= {run_name(c.label, steps): self._requests for c, steps in self._runs()}
-        return all(len(self._rows(name, asked)) == len(asked) for name, asked in wanted.items())
+        return all(len(self._rows(run)) == len(run.asked) for run in self._runs())
 
     def table(self) -> list[TableRow]:
-        """Return the results of every run."""
-        references = {
-            name: self._rows(name, _numbered(real.count)) for name, real in self._references.items()
-        }
+        """Return the results of every run: the models', then real material."""
+        others = {name: self._rows(run) for name, run in self._compared_with.items()}
         if self.teacher:
-            name = run_name(self.teacher.label, TEACHER_STEPS)
-            references[TEACHER] = self._rows(name, self._requests)
-        return [
-            TableRow(contender.label, steps, _results(self.metrics, rows, references))
-            for contender, steps in self._runs()
-            if (rows := self._rows(run_name(contender.label, steps), self._requests))
-        ]
+            others[TEACHER] = self._rows(self._run_of(self.teacher, TEACHER_STEPS))
+        nothing = dict.fromkeys((metric.name for metric in self.metrics), NOTHING)
+        table = []
+        for contender, steps in self._entries:
+            if rows := self._rows(self._run_of(contender, steps)):
+                results = nothing | results_of(rows, self._measured, others)
+                command = self.command.of(contender.text, steps)
+                table.append(TableRow(contender.label, steps, results, contender.model, command))
+        for name, run in self._shown.items():
+            if rows := self._rows(run):
+                results = nothing | results_of(rows, run.metrics, others)
+                table.append(TableRow(name, REAL_STEPS, results, command=str(self.command)))
+        return table
 
     @cached_property
     def metrics(self) -> list[Metric]:
         """The protocol's metrics."""
         return self.protocol.metrics()
+
+    @cached_property
+    def missing(self) -> dict[str, str]:
+        """Titles of the metrics that cannot be measured, and why."""
+        missing = self.protocol.missing()
+        return {m.title: missing[m.observer] for m in self.metrics if m.observer in missing}
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the protocol asks for and compares with, JSON-ready."""
+        return {
+            **self.protocol.facts(),
+            "count": len(self._requests),
+            "references": {name: real.count for name, real in self._references.items()},
+            "metrics": [metric.name for metric in self._measured],
+            "requests": [
+                {"key": request.key, "prompt": request.prompt, "seed": request.seed}
+                for request in self._requests
+            ],
+        }
+
+    @cached_property
+    def _measured(self) -> list[Metric]:
+        return [metric for metric in self.metrics if metric.title not in self.missing]
 
     @cached_property
     def _requests(self) -> list[Request]:
@@ -126,26 +161,81 @@ class Suite:
     def _references(self) -> Mapping[str, Reference]:
         return self.protocol.references()
 
-    def _runs(self) -> list[tuple[Contender, int]]:
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What every run of this evaluation has in common."""
+        facts = self.protocol.facts()
+        return {
+            "protocol": self.protocol.name,
+            "protocol_digest": digest_json({**facts, "judges": None}),
+            "judges": facts["judges"],
+        }
+
+    @cached_property
+    def _compared_with(self) -> dict[str, _Run]:
+        """Runs of real material, seen only by what compares with them."""
+        runs = {}
+        for name, real in self._references.items():
+            readers = [metric for metric in self._measured if metric.reference == name]
+            if readers:
+                header = {**self._identity, "model": name}
+                runs[name] = _Run(name, _numbered(real.count), readers, header, real.make)
+        return runs
+
+    @cached_property
+    def _shown(self) -> dict[str, _Run]:
+        """Runs of real material as rows of the table, beside the models'."""
+        runs = {}
+        for name, real in self._references.items():
+            metrics = [m for m in self._measured if m.name in real.shown and m.reference != name]
+            if metrics:
+                header = {**self._identity, "model": name, "steps": REAL_STEPS}
+                asked = self._requests[: real.count]
+                runs[name] = _Run(run_name(name, REAL_STEPS), asked, metrics, header, real.make)
+        return runs
+
+    @cached_property
+    def _entries(self) -> list[tuple[Contender, int]]:
         teacher = [(self.teacher, TEACHER_STEPS)] if self.teacher else []
         named = [(contender, steps) for contender in self.contenders for steps in contender.steps]
         return list({run_name(run[0].label, run[1]): run for run in [*teacher, *named]}.values())
 
-    def _make(
-        self, contender: Contender, steps: int, run: str, clips: ClipSink, request: Request
-    ) -> EvaluationClip:
-        clip = contender.make(request, steps, self.protocol)
-        clips.show(run, clip)
-        return clip
+    def _runs(self, clips: ClipSink | None = None) -> list[_Run]:
+        models = [self._run_of(contender, steps, clips) for contender, steps in self._entries]
+        return [*self._compared_with.values(), *models, *self._shown.values()]
 
-    def _path(self, name: str, part: Part) -> Path:
-        return self.folder / "runs" / name / f"{part.number:03}-of-{part.of:03}.jsonl"
+    def _run_of(self, contender: Contender, steps: int, clips: ClipSink | None = None) -> _Run:
+        name = run_name(contender.label, steps)
 
-    def _rows(self, name: str, asked: Sequence[Request]) -> list[Row]:
+        def make(request: Request) -> EvaluationClip:
+            clip = contender.make(request, steps, self.protocol)
+            if clips:
+                clips.show(name, clip)
+            return clip
+
+        header = {**self._identity, **contender.header(steps)}
+        resolve = partial(contender.resolved, steps, self.protocol)
+        return _Run(name, self._requests, self._measured, header, make, resolve)
+
+    def _observe(self, run: _Run, part: Part, on_clip: Callable[[str], OnClip]) -> None:
+        asked, report = part.take(run.asked), on_clip(run.name)
+        there = {row["key"] for row in self._rows(run)}
+        if all(request.key in there for request in asked):
+            for number, _ in enumerate(asked, 1):
+                report(number, len(asked))
+            return
+        path = self.folder / "runs" / run.name / f"{part.number:03}-of-{part.of:03}.jsonl"
+        header = {**run.header, "resolved": run.resolve()}
+        observers = self.protocol.observers(run.metrics)
+        observe_all(run.make, asked, observers, path, header, report, self._files(run))
+
+    def _files(self, run: _Run) -> list[Path]:
+        return sorted((self.folder / "runs" / run.name).glob("*.jsonl"))
+
+    def _rows(self, run: _Run) -> list[Row]:
         """Return those of a run's clips that are asked for."""
-        keys = {request.key for request in asked}
-        rows = read_rows(sorted((self.folder / "runs" / name).glob("*.jsonl")))
-        return [row for row in rows if row["key"] in keys]
+        keys = {request.key for request in run.asked}
+        return [row for row in read_rows(self._files(run), run.header) if row["key"] in keys]
 
 
 def run_name(label: str, steps: int) -> str:
@@ -156,17 +246,3 @@ def run_name(label: str, steps: int) -> str:
 def _numbered(count: int) -> list[Request]:
     """Return requests for real material, which is chosen by its number."""
     return [Request(f"{number:05}", "", number) for number in range(count)]
-
-
-def _results(
-    metrics: Sequence[Metric], rows: Sequence[Row], references: Mapping[str, Sequence[Row]]
-) -> dict[str, Result]:
-    results = {}
-    for metric in metrics:
-        others = references.get(metric.reference or "", ())
-        if metric.reference and not others:
-            results[metric.name] = NOTHING
-            continue
-        seen = observations(rows, metric.observer)
-        results[metric.name] = metric.compute(seen, observations(others, metric.observer))
-    return results

@@ -93,12 +93,12 @@ def resolve(
     return Settings(
         sampler=defaults.sampler if sampler is None else sampler,
         steps=check_steps(defaults.steps if steps is None else steps),
-        guidance=_check_guidance(defaults.guidance if guidance is None else guidance),
+        guidance=check_guidance(defaults.guidance if guidance is None else guidance),
         frames=check_frames(spec.frames if frames is None else frames, spec.frame_step),
         height=height,
         width=width,
         negative_prompt=negative_prompt,
-        stochasticity=_check_stochasticity(
+        stochasticity=check_stochasticity(
             defaults.stochasticity if stochasticity is None else stochasticity
         ),
         loop=_check_loop(loop, spec.temporal_factor),
@@ -161,7 +161,12 @@ def check_frames(frames: int, step: int) -> int:
     return frames
 
 
-def _check_guidance(guidance: float) -> float:
+def check_guidance(guidance: float) -> float:
+    """Return a guidance scale.
+
+    Raises:
+        UserError: It is below 1, which is none, or not finite.
+    """
     if not 1 <= guidance < float("inf"):
         raise UserError(f"guidance: got {guidance}, expected 1 (none) or more, such as 7.5")
     return float(guidance)
@@ -177,7 +182,12 @@ def _check_loop(loop: bool, temporal_factor: int) -> bool:
     return loop
 
 
-def _check_stochasticity(stochasticity: float) -> float:
+def check_stochasticity(stochasticity: float) -> float:
+    """Return γ of the consistency sampler.
+
+    Raises:
+        UserError: It is not within 0 to 1.
+    """
     if not 0 <= stochasticity <= 1:
         raise UserError(
             f"stochasticity: got {stochasticity}, expected 0 (keep the noise between steps) to 1 "

@@ -198,7 +198,7 @@ def _files(text: str, generated: bool) -> Source:
 def _models(text: str) -> list[Source]:
     if text.startswith(_DECODED):
         return [_decoded(text)]
-    contender, protocol = parse_contender(text, (4,)), FluentProtocol()
+    contender, protocol = parse_contender(text, (4,)), FluentProtocol(frames=None, size=None)
 
     def of(steps: int) -> Callable[[Request, Split], Frames]:
         return lambda request, split: contender.make(request, steps, protocol).frames_thwc

@@ -1,0 +1,252 @@
+"""The page of results in the shape of the paper's tables, from reports of `mcm evaluate`.
+
+    python benchmarks/results.py outputs/evaluation/report.json -o docs/results.md
+
+Several reports of one protocol become one page. Nothing is typed by hand: rows are methods, columns
+metrics at each number of steps, every value has its 95 % interval and every row its command; curves
+are drawn beside the page, in a folder of its name. `--format png` draws pixels instead of SVG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcm.errors import UserError
+
+Run = dict[str, Any]
+
+GROUPS = {
+    "Quality of video": ("fvd", "fid_video", "alignment", "clipsim"),
+    "Looks of the images": ("fid_image", "fid_flat", "sharpness"),
+    "Failures": ("watermark", "near_black", "concept", "background"),
+    "Motion": ("motion", "flow_agreement", "flow_error", "warping_error"),
+    "Diversity and speed": ("diversity", "seconds"),
+}
+"""Tables by title, each with its metrics; metrics of none make one more."""
+
+MOST_FEW = 8
+"""Steps of a few-step method at most; other rows have one value, in a column of its own."""
+
+FULL = "in full"
+"""The column of models at more steps, and of real material."""
+
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+
+
+def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return one report of several.
+
+    Raises:
+        UserError: A file is no report, the protocols differ, or a row differs between reports.
+    """
+    reports = [_read(path) for path in paths]
+    whole = reports[0]
+    runs: dict[tuple[str, int], Run] = {}
+    for path, report in zip(paths, reports, strict=True):
+        for fact in ("protocol", "count"):
+            if report[fact] != whole[fact]:
+                raise UserError(
+                    f"{path}: {fact} is {report[fact]!r}, that of {paths[0]} is {whole[fact]!r}; "
+                    "evaluate all on one protocol"
+                )
+        for run in report["runs"]:
+            kept = runs.setdefault((run["label"], run["steps"]), run)
+            if _values(kept) != _values(run):
+                raise UserError(
+                    f"{path}: {run['label']} at {run['steps']} steps has other values than in an "
+                    "earlier report; give one of them another label"
+                )
+    metrics = {metric["name"]: metric for report in reports for metric in report["metrics"]}
+    return {**whole, "metrics": metrics, "runs": list(runs.values())}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {"protocol", "count", "metrics", "runs"} <= report.keys():
+            return report
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read as a report: {error}") from None
+    raise UserError(f"{path}: no report of `mcm evaluate`, which writes report.json")
+
+
+def _values(run: Run) -> Any:
+    """Return what must be equal in two reports of one run; seconds never are."""
+    return {k: v for k, v in run["results"].items() if k != "seconds"}
+
+
+def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) -> str:
+    """Return the page.
+
+    Args:
+        report: As :func:`read_reports` gives it.
+        command: What makes the page.
+        figures: Paths of the curves by table's title.
+    """
+    lines = [
+        "# Results",
+        "",
+        f"<!-- Made by `{command}`: do not edit. -->",
+        "",
+        f"Protocol `{report['protocol']}`, {report['count']} clips a row, {report['software']}. "
+        "Every value has its 95 % bootstrap interval; the best of each column is bold. "
+        f"{FULL.capitalize()} are models at more than {MOST_FEW} steps, and real material. "
+        f"The page is made by `{command}`.",
+    ]
+    for title, names in groups_of(report).items():
+        lines += ["", f"## {title}", "", *table(report, names)]
+        if title in figures:
+            lines += ["", f"![{title} over steps]({figures[title]})"]
+    lines += ["", "## Commands", "", "| method | steps | command |", "|---|---|---|"]
+    lines += [
+        f"| {run['label']} | {run['steps'] or 'real'} | `{run['command']}` |"
+        for run in report["runs"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def groups_of(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the tables that have values, each with its metrics."""
+    measured = [
+        name
+        for name in report["metrics"]
+        if any(_has(run["results"].get(name)) for run in report["runs"])
+    ]
+    named = {name for names in GROUPS.values() for name in names}
+    groups = {title: [n for n in names if n in measured] for title, names in GROUPS.items()}
+    groups["Further"] = [name for name in measured if name not in named]
+    return {title: names for title, names in groups.items() if names}
+
+
+def table(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return one Markdown table: methods by metrics at each number of steps."""
+    rows, metrics = rows_of(report["runs"]), report["metrics"]
+    wanted = {column for row in rows.values() for column in row}
+    few = sorted((column for column in wanted if column != FULL), key=int)
+    columns = [(name, column) for name in names for column in [*few, *(wanted - set(few))]]
+    heads = [_head(metrics[name], column) for name, column in columns]
+    best = {(name, column): _best(rows.values(), metrics[name], column) for name, column in columns}
+    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for label, row in rows.items():
+        found = [(row.get(column, {}).get(name), best[name, column]) for name, column in columns]
+        lines.append(f"| {label} | " + " | ".join(_cell(*pair) for pair in found) + " |")
+    return lines
+
+
+def rows_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """Return by method the results in each column: steps as text, or :data:`FULL`."""
+    rows: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        label, steps = run["label"], run["steps"]
+        few = 0 < steps <= MOST_FEW
+        name = label if few or not steps else f"{label}, {steps} steps"
+        rows.setdefault(name, {})[str(steps) if few else FULL] = run["results"]
+    return rows
+
+
+def _head(metric: Mapping[str, str], column: str) -> str:
+    where = column if column == FULL else f"{column} step{'s' * (column != '1')}"
+    return f"{metric['title']}{ARROWS[metric['better']]} {where}"
+
+
+def _has(result: Mapping[str, Any] | None) -> bool:
+    return bool(result and result["count"])
+
+
+def _best(
+    rows: Iterable[Mapping[str, Any]], metric: Mapping[str, str], column: str
+) -> float | None:
+    """Return the best value of a column of few steps; ``None`` where none is better."""
+    results = [row[column].get(metric["name"]) for row in rows if column in row]
+    values = [result["value"] for result in results if _has(result)]
+    if column == FULL or not metric["better"] or not values:
+        return None
+    return max(values) if metric["better"] == "higher" else min(values)
+
+
+def _cell(result: Mapping[str, Any] | None, best: float | None) -> str:
+    if result is None or not _has(result):
+        return "–"
+    value = f"{result['value']:.3g}"
+    shown = f"**{value}**" if result["value"] == best else value
+    return f"{shown} [{result['low']:.3g}, {result['high']:.3g}]"
+
+
+def draw(report: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Path]:
+    """Draw the curves of every table and return the files by its title."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "mcm"
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for title, names in groups_of(report).items():
+        figure, places = pyplot.subplots(
+            1, len(names), figsize=(4 * len(names), 3.8), squeeze=False, layout="constrained"
+        )
+        for axes, name in zip(places[0], names, strict=True):
+            _curves(axes, report, name)
+        lines = places[0][0].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower center", ncols=2 * len(names))
+        files[title] = folder / f"{title.lower().replace(' ', '-')}.{kind}"
+        metadata = {"Date": None} if kind == "svg" else {}
+        figure.savefig(files[title], dpi=120, metadata=metadata)
+        pyplot.close(figure)
+    return files
+
+
+def _curves(axes: Any, report: Mapping[str, Any], name: str) -> None:
+    """Draw a metric over steps, with intervals; what is in full is a dashed line across."""
+    for number, (label, row) in enumerate(rows_of(report["runs"]).items()):
+        colour = f"C{number % 10}"
+        found = {column: results.get(name) for column, results in row.items()}
+        points = sorted((int(c), r) for c, r in found.items() if c != FULL and _has(r))
+        if points:
+            values = [result["value"] for _, result in points]
+            low = [max(v - r["low"], 0) for v, (_, r) in zip(values, points, strict=True)]
+            high = [max(r["high"] - v, 0) for v, (_, r) in zip(values, points, strict=True)]
+            steps = [step for step, _ in points]
+            axes.errorbar(
+                steps, values, [low, high], color=colour, marker="o", capsize=2, label=label
+            )
+        elif _has(found.get(FULL)):
+            axes.axhline(found[FULL]["value"], color=colour, linestyle="--", label=label)
+        else:
+            axes.plot([], [], color=colour, label=label)
+    metric = report["metrics"][name]
+    axes.set(title=f"{metric['title']}{ARROWS[metric['better']]}", xlabel="steps")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("reports", nargs="+", type=Path, help="report.json of evaluations")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--format", choices=["svg", "png"], default="svg", help="of the curves")
+    words = list(sys.argv[1:] if words is None else words)
+    asked = parser.parse_args(words)
+    try:
+        report = read_reports(asked.reports)
+    except UserError as error:
+        parser.error(str(error))
+    files = draw(report, asked.output.with_suffix(""), asked.format)
+    figures = {
+        title: file.relative_to(asked.output.parent).as_posix() for title, file in files.items()
+    }
+    command = shlex.join(["python", "benchmarks/results.py", *words])
+    asked.output.write_text(page(report, command, figures), encoding="utf-8")
+    print(asked.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.benchmarks.reports import run, write
+
+from benchmarks import results
+from mcm.errors import UserError
+
+RUNS = [
+    run("teacher", 50, fvd=10, motion=0.9, odd=5),
+    run("LCM", 1, fvd=90, motion=0.5, odd=1),
+    run("LCM", 4, fvd=60, motion=0.8),
+    run("MCM", 1, fvd=40, motion=0),
+    run("MCM", 4, fvd=30, motion=0.8),
+    run("real-poor", 0, motion=1),
+]
+
+
+def test_rows_are_methods_and_columns_metrics_at_steps(tmp_path: Path) -> None:
+    report = results.read_reports([write(tmp_path / "report.json", RUNS)])
+    lines = results.table(report, ["fvd", "motion"])
+    assert lines[0] == (
+        "| method | FVD ↓ 1 step | FVD ↓ 4 steps | FVD ↓ in full | motion fidelity ↑ 1 step | "
+        "motion fidelity ↑ 4 steps | motion fidelity ↑ in full |"
+    )
+    assert lines[1].count("|") == lines[0].count("|") == lines[2].count("|")
+    assert lines[2:] == [
+        "| teacher, 50 steps | – | – | 10 [9, 12] | – | – | 0.9 [-0.1, 2.9] |",
+        "| LCM | 90 [89, 92] | 60 [59, 62] | – | **0.5** [-0.5, 2.5] | **0.8** [-0.2, 2.8] | – |",
+        "| MCM | **40** [39, 42] | **30** [29, 32] | – | 0 [-1, 2] | **0.8** [-0.2, 2.8] | – |",
+        "| real-poor | – | – | – | – | – | 1 [0, 3] |",
+    ]
+
+
+def test_a_metric_that_nobody_has_is_left_out_and_none_is_lost(tmp_path: Path) -> None:
+    report = results.read_reports([write(tmp_path / "report.json", RUNS)])
+    assert results.groups_of(report) == {
+        "Quality of video": ["fvd"],
+        "Motion": ["motion"],
+        "Further": ["odd"],
+    }
+
+
+def test_the_page_has_tables_curves_and_commands_and_is_the_same_again(tmp_path: Path) -> None:
+    path, page = write(tmp_path / "report.json", RUNS), tmp_path / "docs.md"
+    made = []
+    for _ in range(2):
+        results.main([str(path), "-o", str(page)])
+        figures = sorted((tmp_path / "docs").iterdir())
+        made.append([page.read_text(), *(figure.read_bytes() for figure in figures)])
+    assert made[0] == made[1]
+    text = page.read_text()
+    assert [f.name for f in figures] == ["further.svg", "motion.svg", "quality-of-video.svg"]
+    assert "![Motion over steps](docs/motion.svg)" in text
+    assert "| real-poor | real | `mcm evaluate real-poor@0` |" in text
+    assert all(f"`{entry['command']}`" in text for entry in RUNS)
+    assert f"`python benchmarks/results.py {path} -o {page}`" in text
+
+
+def test_reports_are_joined_and_a_shared_row_stands_once(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.json", RUNS[:3])
+    second = write(tmp_path / "b.json", [RUNS[0], *RUNS[3:]])
+    joined = results.read_reports([first, second])
+    assert joined["runs"] == RUNS
+
+
+def test_reports_that_do_not_compare_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.json", RUNS)
+    other = write(tmp_path / "b.json", RUNS, protocol="q")
+    with pytest.raises(UserError, match=r"b\.json: protocol is 'q'"):
+        results.read_reports([first, other])
+    changed = write(tmp_path / "c.json", [run("LCM", 4, fvd=61)])
+    with pytest.raises(UserError, match="LCM at 4 steps has other values"):
+        results.read_reports([first, changed])
+    (tmp_path / "d.json").write_text("{}")
+    with pytest.raises(UserError, match="no report of `mcm evaluate`"):
+        results.read_reports([tmp_path / "d.json"])
