@@ -40,7 +40,8 @@ def orthogonalised(matrix_nij: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrix_nij.dtype)
+    result: Tensor = (x.mT if tall else x).to(matrix_nij.dtype)
+    return result
 
 
 class Muon(torch.optim.Optimizer):
