@@ -18,6 +18,7 @@ from mcm.backbones.base import Condition
 from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
 from mcm.backbones.control import Control
 from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.hub import beside_or_hub
 from mcm.backbones.latents import FrameCodec
 from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
@@ -102,8 +103,9 @@ def load(
         UserError: A component is missing, broken or does not fit the others.
     """
     native = folder.native(_USUAL)
-    named = folder.path / native.motion_adapter if native.motion_adapter else None
-    network: Any = _network(folder, motion_adapter or named)
+    if motion_adapter is None and native.motion_adapter is not None:
+        motion_adapter = beside_or_hub(native.motion_adapter, folder.path)
+    network: Any = _network(folder, motion_adapter)
     use_folded_attention(network.to(folder.device, memory_format=torch.channels_last))
     vae = folder.model("vae", *AUTOENCODERS)
     codec = FrameCodec(vae.to(memory_format=torch.channels_last))

@@ -14,6 +14,10 @@ from mcm.diffusion import Prediction
 from mcm.errors import UserError, nearest
 
 
+SAMPLING = "sampling"
+"""Key of a folder's `mcm.json` that says how to sample a merged student."""
+
+
 @dataclass(frozen=True)
 class Native:
     """What a model is made for, as its family says and a folder's `mcm.json` may change.
@@ -25,7 +29,8 @@ class Native:
         fps: Frames per second.
         guidance: Best guidance scale, in diffusers' convention.
         guidance_range: Range of the paper's w for distillation (diffusers' scale − 1).
-        motion_adapter: Folder of a `MotionAdapter`, relative to the model's (AnimateDiff).
+        motion_adapter: Folder of a `MotionAdapter`, relative to the model's, or its name on a hub
+            (AnimateDiff).
     """
 
     frames: int
@@ -76,6 +81,7 @@ class Native:
         Raises:
             UserError: A key is unknown or a value does not fit.
         """
+        values = {key: value for key, value in values.items() if key != SAMPLING}
         known = [field.name for field in fields(self)]
         for key, value in values.items():
             if key not in known:
@@ -110,5 +116,5 @@ _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "fps": ("a whole number above 0", _is_count),
     "guidance": ("a number from 0", _is_scale),
     "guidance_range": ("two numbers, the least first", _is_range),
-    "motion_adapter": ("the path of a folder", lambda value: isinstance(value, str)),
+    "motion_adapter": ("the path of a folder or OWNER/NAME of a hub", lambda value: isinstance(value, str)),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,10 +53,12 @@ class PipelineBackbone:
         codec: Its autoencoder.
         variants: Teacher, student and target.
         dtype: Number format of the network's weights.
+        source: Folder that it was loaded from.
     """
 
     component: str
     pipeline: str
+    source: Path
 
     def __init__(self, spec: BackboneSpec, parts: Parts, mode: Mode = "lora") -> None:
         """Put the components together; the network is frozen.

@@ -15,7 +15,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Prompt = Annotated[str | None, typer.Argument(help="What the video shows.")]
 Model = Annotated[
-    str, typer.Option(help="Student or teacher: an embedded or published name, or a folder.")
+    str,
+    typer.Option(
+        help="Student or teacher: an embedded or published name, a folder, or OWNER/NAME[@REVISION] "
+        "of a hub."
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option(help="Network steps, 1 to 50.  [default: the model's own]")

@@ -278,8 +278,8 @@ def load(
 
     Args:
         name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
-            folder, a folder in the layout of diffusers, or the name of a published adapter
-            (`modelscopet2v-laion`).
+            folder, a folder in the layout of diffusers, the name of a published adapter
+            (`modelscopet2v-laion`), or OWNER/NAME or OWNER/NAME@REVISION of a hub.
         device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
 
@@ -292,7 +292,7 @@ def load(
     backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
     defaults, place = _defaults(student, backbone), pick_device(device)
-    hashed = None if student is None or mode == "full" else adapter_hash(student)
+    hashed = adapter_hash(student) if student is not None and student.mode == "lora" else None
     return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
 
 
@@ -304,6 +304,8 @@ def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
 
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
+    if student.mode == "merged":
+        return None
     if student.mode == "lora":
         merge_adapter(backbone, student.folder)
         return None

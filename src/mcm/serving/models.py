@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mcm.backbones.hub import split_name
 from mcm.errors import UserError, nearest
 from mcm.sampling.catalog import ModelFiles, find_model
 from mcm.sampling.pipeline import VideoModel, load
@@ -87,4 +88,5 @@ def _load(
 
 
 def _short_name(name_or_folder: str) -> str:
-    return Path(name_or_folder).name
+    parts = split_name(name_or_folder)
+    return Path(parts[0] if parts else name_or_folder).name
