@@ -23,8 +23,9 @@ from typing import Any
 import psutil
 import torch
 
+from mcm.backbones.config_folder import ConfigFolder
 from mcm.doctor.doctor import GIB, forecast
-from mcm.doctor.sketch import ConfigFolder, make_batch, make_objective, open_teacher
+from mcm.doctor.sketch import make_batch, make_objective, open_teacher
 from mcm.doctor.step import update
 from mcm.doctor.timing import BUDGET, clock
 from mcm.recipe import resolve

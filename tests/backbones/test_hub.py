@@ -58,7 +58,9 @@ class FakeHub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     """A hub with a tiny Wan; the working folder is empty."""
     fake = FakeHub(tmp_path / "cache", {"owner/tiny-wan": folder_of("wan")})
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *a, **k: fake.model_info(*a, **k))
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *a, **k: fake.model_info(*a, **k)
+    )
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake.snapshot_download)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -94,7 +96,9 @@ def test_a_hub_out_of_reach_is_explained(hub: FakeHub) -> None:
             "--local-dir owner/tiny-wan@v1.0` and bring the folder owner/tiny-wan@v1.0 here, "
             "which then is taken"
         )
-    with pytest.raises(UserError, match=r'download yhzhai/mcm --include "animatediff-laion/\*" --l'):
+    with pytest.raises(
+        UserError, match=r'download yhzhai/mcm --include "animatediff-laion/\*" --l'
+    ):
         find_model("animatediff-laion")
     with pytest.raises(UserError, match="did you mean modelscopet2v-laion"):
         find_model("modelscope-laion")

@@ -40,11 +40,11 @@ def load_backbone(
     """Load a teacher.
 
     Args:
-        source: Name of an embedded model, or a folder of an `AnimateDiffPipeline` (or of a
-            `StableDiffusionPipeline` to which ``motion_adapter`` adds the motion modules),
-            `TextToVideoSDPipeline` (ModelScope), `WanPipeline`, `LTXPipeline` or
-            `CogVideoXPipeline`, or OWNER/NAME or OWNER/NAME@REVISION of a hub. An optional `mcm.json` in the folder holds any of frames,
-            height, width, fps, guidance, guidance_range (the paper's w) and motion_adapter
+        source: Name of an embedded model, a folder, or OWNER/NAME or OWNER/NAME@REVISION of a hub:
+            an `AnimateDiffPipeline` (or a `StableDiffusionPipeline` to which ``motion_adapter``
+            adds the motion modules), `TextToVideoSDPipeline` (ModelScope), `WanPipeline`,
+            `LTXPipeline` or `CogVideoXPipeline`. An optional `mcm.json` in the folder holds any of
+            frames, height, width, fps, guidance, guidance_range (the paper's w) and motion_adapter
             (relative to the folder, or of a hub), to say them other than the family's usual.
         device: `auto`, `cpu`, `mps`, `cuda`, `cuda:N`, `xpu` or `xpu:N`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.

@@ -13,7 +13,6 @@ from mcm.backbones.text import TextEncoder
 from mcm.diffusion import Prediction
 from mcm.errors import UserError, nearest
 
-
 SAMPLING = "sampling"
 """Key of a folder's `mcm.json` that says how to sample a merged student."""
 
@@ -116,5 +115,8 @@ _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "fps": ("a whole number above 0", _is_count),
     "guidance": ("a number from 0", _is_scale),
     "guidance_range": ("two numbers, the least first", _is_range),
-    "motion_adapter": ("the path of a folder or OWNER/NAME of a hub", lambda value: isinstance(value, str)),
+    "motion_adapter": (
+        "the path of a folder or OWNER/NAME of a hub",
+        lambda value: isinstance(value, str),
+    ),
 }
