@@ -64,9 +64,19 @@ class AnimateDiff(PipelineBackbone):
     pipeline = "AnimateDiffPipeline"
     control: Control | None = None
 
+    @property
+    def followed(self) -> str | None:
+        """`control` while a ControlNet guides."""
+        return None if self.control is None else "control"
+
     @contextmanager
     def controlled(self, control: Control) -> Iterator[None]:
-        """Let a ControlNet guide every clip inside."""
+        """Let a ControlNet guide every clip inside.
+
+        Raises:
+            UserError: It was made for another image model.
+        """
+        control.join(self.variants.base)
         self.control = control
         try:
             yield

@@ -88,6 +88,11 @@ class PipelineBackbone:
         self.variants.module = module
 
     @property
+    def followed(self) -> str | None:
+        """Name of what ties the network to the frames of one clip, or ``None``."""
+        return None
+
+    @property
     def scheduler_config(self) -> dict[str, Any]:
         """Configuration of the stock scheduler whose noise schedule this is."""
         return dict(self._scheduler)

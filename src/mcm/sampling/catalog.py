@@ -168,9 +168,7 @@ def _student_in(folder: Path) -> Student | None:
 
 
 def base_name(teacher: Path) -> str:
-    """Return what a student calls its teacher's folder: a name of the package or of a hub, or where
-    it is on this machine.
-    """
+    """Return what a student calls its teacher: by a name of the package or of a hub, or a path."""
     place = teacher.resolve()
     return place.name if place.parent == WEIGHTS.resolve() else name_of(teacher) or str(place)
 
@@ -202,7 +200,7 @@ def _student(folder: Path, notes: Mapping[str, Any]) -> Student:
 
 
 def _teacher_folder(student: Student) -> Path:
-    """Find the teacher that a card names: embedded, a folder from there or from here, or a hub's."""
+    """Find the teacher that a card names: embedded, a folder from there or here, or of a hub."""
     name = student.card.base
     if name in embedded_models():
         return WEIGHTS / name

@@ -10,15 +10,13 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mcm.data.image import read_image
+from mcm.data.image import IMAGES, read_image
 from mcm.data.video import read_video
 from mcm.errors import UserError
 from mcm.media.save import check_free, find_format
 from mcm.safety.guard import check_prompt
 from mcm.sampling.options import check_frames
 from mcm.sampling.pipeline import VideoModel, load
-
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def read_source(
     spec = model.backbone.spec
     count = spec.frames if frames is None else check_frames(frames, spec.frame_step)
     size = (spec.height, spec.width)
-    if path.suffix.lower() in _IMAGES:
+    if path.suffix.lower() in IMAGES:
         return np.stack([read_image(path, size=size)] * count)
     return read_video(path, frames=count, fps=spec.fps, start=start, size=size)
 

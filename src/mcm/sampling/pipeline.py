@@ -17,15 +17,18 @@ from torch import Tensor
 
 from mcm.backbones.adapters import load_adapter, merge_adapter
 from mcm.backbones.base import Backbone, Condition
+from mcm.backbones.control import Control
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
+from mcm.errors import UserError
 from mcm.safety import guard
 from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Denoise, Denoiser, Noise
+from mcm.sampling.following import following
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
 from mcm.sampling.samplers import OnStep, Plan, find_sampler
 from mcm.sampling.windows import WindowedDenoiser
@@ -72,6 +75,8 @@ class VideoModel:
         negative_prompt: str = "",
         stochasticity: float | None = None,
         loop: bool = False,
+        image: NDArray[np.uint8] | None = None,
+        control: Control | None = None,
         on_step: OnStep | None = None,
     ) -> Clip:
         """Generate one clip; what is not given is the model's own.
@@ -88,6 +93,8 @@ class VideoModel:
             negative_prompt: What guidance steers away from.
             loop: Make the last frame lead on to the first.
             stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
+            image: As in :meth:`generate_batch`.
+            control: As in :meth:`generate_batch`.
             on_step: As in :meth:`generate_batch`.
 
         Raises:
@@ -105,6 +112,8 @@ class VideoModel:
             "negative_prompt": negative_prompt,
             "stochasticity": stochasticity,
             "loop": loop,
+            "image": image,
+            "control": control,
         }
         return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
 
@@ -113,6 +122,8 @@ class VideoModel:
         prompts: Sequence[str],
         seeds: Sequence[int],
         *,
+        image: NDArray[np.uint8] | None = None,
+        control: Control | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Clip]:
@@ -123,6 +134,10 @@ class VideoModel:
         Args:
             prompts: What the videos show.
             seeds: One per prompt.
+            image: First frame of all clips, RGB uint8 (h, w, 3) of the clips' size (LTX-Video, Wan
+                2.2 TI2V).
+            control: A ControlNet and the pictures that all clips follow (AnimateDiff); see
+                `mcm.backbones.control.Control.load`.
             on_step: Called after each network step with its number from 1, the number of
                 steps, and the clean latents as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
@@ -143,7 +158,11 @@ class VideoModel:
             guard.check_prompt(prompt)
         self._warn(prompts, settings)
         timings: dict[str, float] = {}
-        with torch.inference_mode(), self.backbone.using(self.adapter):
+        with (
+            torch.inference_mode(),
+            self.backbone.using(self.adapter),
+            following(self.backbone, image, control),
+        ):
             with self.timed(timings, "text"):
                 denoise = self.denoiser(prompts, settings)
             with self.timed(timings, "network"):
@@ -223,11 +242,22 @@ class VideoModel:
         return stream(self, prompt, seed, overlap, options)
 
     def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoise:
-        """Bind the model to prompts, with guidance and windows if the settings ask for them."""
+        """Bind the model to prompts, with guidance and windows if the settings ask for them.
+
+        Raises:
+            UserError: Windows are asked for, and the clip follows pictures.
+        """
         denoise = self._guided(prompts, settings)
         spec = self.backbone.spec
         if settings.frames <= spec.frames and not settings.loop:
             return denoise
+        followed = getattr(self.backbone, "followed", None)
+        if followed is not None:
+            raise UserError(
+                f"{followed}: clips of more than {spec.frames} frames, and loops, are made in "
+                "windows, each of which would follow the pictures from their start; ask for a "
+                f"clip of at most {spec.frames} frames that does not loop"
+            )
         return WindowedDenoiser(denoise, spec.latent_shape()[1], settings.loop)
 
     def _guided(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
