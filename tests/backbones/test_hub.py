@@ -1,5 +1,6 @@
 """A hub that is not there, one that is a folder, and its cache."""
 
+import json
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_a_hub_out_of_reach_is_explained(hub: FakeHub) -> None:
         find_model("animatediff-laion")
     with pytest.raises(UserError, match="did you mean modelscopet2v-laion"):
         find_model("modelscope-laion")
+
+
+def test_a_student_of_the_hub_brings_its_teacher(hub: FakeHub, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "auxiliary").mkdir(parents=True)
+    notes = {"base": f"owner/tiny-wan@{COMMIT}", "original_steps": 20, "timestep_scaling": 4.0}
+    (mine / "mcm.json").write_text(json.dumps(notes))
+    for name in ("pytorch_lora_weights.safetensors", "auxiliary/head.safetensors"):
+        (mine / name).touch()
+    hub.repositories["me/mine"] = mine
+    files = find_model("me/mine")
+    assert files.student is not None
+    assert (files.student.folder / "pytorch_lora_weights.safetensors").is_file()
+    assert (files.student.folder / "auxiliary" / "head.safetensors").is_file()
+    assert name_of(files.teacher) == f"owner/tiny-wan@{COMMIT}"
+    assert hub.revisions == [None, COMMIT]
 
 
 def test_what_the_hub_lacks_is_told(hub: FakeHub, tmp_path: Path) -> None:
