@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
 from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
+from mcm.backbones.components import quiet_libraries
 from mcm.backbones.control import Control
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.hub import beside_or_hub
@@ -163,7 +164,7 @@ def _network(folder: PipelineFolder, motion: Path | None) -> nn.Module:
     from diffusers import UNetMotionModel
 
     try:
-        with folder.building():
+        with folder.building(), quiet_libraries():
             joined: nn.Module = UNetMotionModel.from_unet2d(network, adapter).to(folder.dtype)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()

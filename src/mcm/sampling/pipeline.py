@@ -112,10 +112,9 @@ class VideoModel:
             "negative_prompt": negative_prompt,
             "stochasticity": stochasticity,
             "loop": loop,
-            "image": image,
-            "control": control,
         }
-        return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
+        pictures: dict[str, Any] = {"image": image, "control": control}
+        return self.generate_batch([prompt], [seed], on_step=on_step, **pictures, **options)[0]
 
     def generate_batch(
         self,
