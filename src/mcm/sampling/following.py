@@ -48,3 +48,18 @@ def following(
                 )
             stack.enter_context(backbone.controlled(control))
         yield
+
+
+def check_windows(backbone: Backbone) -> None:
+    """Refuse windows of frames while clips follow pictures.
+
+    Raises:
+        UserError: They do.
+    """
+    followed, most = getattr(backbone, "followed", None), backbone.spec.frames
+    if followed is not None:
+        raise UserError(
+            f"{followed}: clips of more than {most} frames, and loops, are made in windows, each "
+            "of which would follow the pictures from their start; ask for a clip of at most "
+            f"{most} frames that does not loop"
+        )

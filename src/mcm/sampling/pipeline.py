@@ -23,13 +23,13 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
-from mcm.errors import UserError
 from mcm.safety import guard
 from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Denoise, Denoiser, Noise
-from mcm.sampling.following import following
+from mcm.sampling.following import check_windows, following
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
+from mcm.sampling.pixels import to_uint8
 from mcm.sampling.samplers import OnStep, Plan, find_sampler
 from mcm.sampling.windows import WindowedDenoiser
 
@@ -103,7 +103,7 @@ class VideoModel:
         Warns:
             ModelWarning: The prompt is over the token limit; names what was cut.
         """
-        options = {
+        options: dict[str, Any] = {
             "steps": steps,
             "guidance": guidance,
             "sampler": sampler,
@@ -112,9 +112,10 @@ class VideoModel:
             "negative_prompt": negative_prompt,
             "stochasticity": stochasticity,
             "loop": loop,
+            "image": image,
+            "control": control,
         }
-        pictures: dict[str, Any] = {"image": image, "control": control}
-        return self.generate_batch([prompt], [seed], on_step=on_step, **pictures, **options)[0]
+        return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
 
     def generate_batch(
         self,
@@ -135,8 +136,7 @@ class VideoModel:
             seeds: One per prompt.
             image: First frame of all clips, RGB uint8 (h, w, 3) of the clips' size (LTX-Video, Wan
                 2.2 TI2V).
-            control: A ControlNet and the pictures that all clips follow (AnimateDiff); see
-                `mcm.backbones.control.Control.load`.
+            control: A ControlNet and the pictures that all clips follow (AnimateDiff).
             on_step: Called after each network step with its number from 1, the number of
                 steps, and the clean latents as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
@@ -250,13 +250,7 @@ class VideoModel:
         spec = self.backbone.spec
         if settings.frames <= spec.frames and not settings.loop:
             return denoise
-        followed = getattr(self.backbone, "followed", None)
-        if followed is not None:
-            raise UserError(
-                f"{followed}: clips of more than {spec.frames} frames, and loops, are made in "
-                "windows, each of which would follow the pictures from their start; ask for a "
-                f"clip of at most {spec.frames} frames that does not loop"
-            )
+        check_windows(self.backbone)
         return WindowedDenoiser(denoise, spec.latent_shape()[1], settings.loop)
 
     def _guided(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
@@ -323,12 +317,6 @@ def load(
     defaults, place = _defaults(student, backbone), pick_device(device)
     hashed = adapter_hash(student) if student is not None and student.mode == "lora" else None
     return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
-
-
-def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
-    """Turn pixels in [-1, 1], (l, 3, h, w), into frames, uint8, (l, h, w, 3)."""
-    frames = pixels_l3hw.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(frames.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
