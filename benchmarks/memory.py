@@ -7,6 +7,9 @@
 The first two take random weights of the real configuration: nothing is downloaded. `--predict`
 leaves the measurement out, `--no-time` the seconds of the prediction. The measurement is a process
 of its own, whose peak is what counts.
+
+It ends with code 1 and says why if the peak of one of the first two is above its limit, or if a
+prediction is more than 15 % off what is measured.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from typing import Any
 import psutil
 import torch
 
+from mcm.backbones.config_folder import ConfigFolder
 from mcm.doctor.doctor import GIB, forecast
-from mcm.doctor.sketch import ConfigFolder, make_batch, make_objective, open_teacher
+from mcm.doctor.sketch import make_batch, make_objective, open_teacher
 from mcm.doctor.step import update
 from mcm.doctor.timing import BUDGET, clock
 from mcm.recipe import resolve
@@ -75,6 +79,10 @@ SCHEDULER = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
 }
+MOST_GIB = {"animatediff": 20.0, "modelscope": 12.0}
+"""Largest peak of a step at full size, by the name of the model."""
+MOST_ERROR = 0.15
+"""Largest part by which a prediction may be off."""
 FULL_SIZE = [
     "model.device=cpu",
     "model.dtype=bfloat16",
@@ -127,8 +135,44 @@ def measure(recipe: Recipe) -> dict[str, float]:
     return {"peak": peak, "seconds": seconds}
 
 
+def failures(
+    name: str, peak: float, memory: float | None = None, time: float | None = None
+) -> list[str]:
+    """Return what is not as it should be, a sentence each.
+
+    Args:
+        name: A model of `MODELS`, or a recipe, which has no limit.
+        peak: Bytes of the step, measured or else predicted.
+        memory: Predicted memory over the measured.
+        time: Predicted seconds over the measured.
+    """
+    limit = MOST_GIB.get(name, float("inf"))
+    found = []
+    if peak > limit * GIB:
+        found.append(f"memory: {peak / GIB:.2f} GiB is above the limit of {limit:g} GiB")
+    for field, ratio in (("memory", memory), ("time", time)):
+        if ratio is not None and abs(ratio - 1) > MOST_ERROR:
+            found.append(
+                f"{field}: the prediction is {ratio:.2f} of what was measured, expected "
+                f"{1 - MOST_ERROR:.2f} to {1 + MOST_ERROR:.2f}"
+            )
+    return found
+
+
+def fail(found: list[str]) -> None:
+    """Say what is wrong and end with code 1, if anything is."""
+    for text in found:
+        print(f"failed: {text}", file=sys.stderr)
+    if found:
+        raise SystemExit(1)
+
+
 def main(arguments: list[str]) -> None:
-    """Predict, measure in a fresh process, and print both."""
+    """Predict, measure in a fresh process, print both, and fail where a limit is passed.
+
+    Raises:
+        SystemExit: Code 1, when a limit is passed.
+    """
     options = [word for word in arguments if word.startswith("--")]
     name, *overrides = [word for word in arguments if not word.startswith("--")]
     with tempfile.TemporaryDirectory() as place:
@@ -144,14 +188,18 @@ def main(arguments: list[str]) -> None:
         found = forecast(recipe, budget=None if "--no-time" in options else BUDGET)
         print("predicted:", *found.lines(psutil.virtual_memory().available), sep="\n", flush=True)
         if "--predict" in options:
+            fail(failures(name, found.memory))
             return
         command = [sys.executable, __file__, "--measure", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         real = json.loads(done.stdout.splitlines()[-1])
         print(f"measured: {real['peak'] / GIB:.2f} GiB, {real['seconds']:.1f} s a step")
-        print(f"predicted / measured: memory {found.memory / real['peak']:.2f}")
-        if found.seconds is not None:
-            print(f"predicted / measured: time {found.seconds / real['seconds']:.2f}")
+        memory = found.memory / real["peak"]
+        seconds = None if found.seconds is None else found.seconds / real["seconds"]
+        print(f"predicted / measured: memory {memory:.2f}")
+        if seconds is not None:
+            print(f"predicted / measured: time {seconds:.2f}")
+        fail(failures(name, real["peak"], memory, seconds))
 
 
 if __name__ == "__main__":

@@ -28,11 +28,12 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from memory import MODELS, write_configuration
 from torch import Tensor
 
+from mcm.backbones.config_folder import ConfigFolder
 from mcm.backbones.loading import load_folder, open_folder
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.devices import DTYPES
 from mcm.doctor.doctor import GIB
-from mcm.doctor.sketch import ConfigFolder, make_condition
+from mcm.doctor.sketch import make_condition
 from mcm.doctor.timing import clock
 from mcm.export.scheduler import few_step_scheduler
 from mcm.sampling.catalog import StudentCard

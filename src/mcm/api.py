@@ -44,7 +44,7 @@ def generate(
         steps: Network steps, 1 to 50; the model's own by default.
         seed: The same seed, settings and model give the same clip.
         **options: ``guidance``, ``sampler``, ``frames``, ``size`` (height, width),
-            ``negative_prompt``, ``stochasticity``, ``loop``: as in
+            ``negative_prompt``, ``stochasticity``, ``loop``, ``image``, ``control``: as in
             :meth:`mcm.sampling.pipeline.VideoModel.generate`.
 
     Raises:

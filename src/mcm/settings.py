@@ -48,7 +48,8 @@ class ModelSection(Section):
     """The teacher, and where and in which number format it runs."""
 
     teacher: Name
-    """Name of an embedded teacher (`fluent`), or a folder in the layout of diffusers."""
+    """Name of an embedded teacher (`fluent`), a folder in the layout of diffusers, or
+    `OWNER/NAME` or `OWNER/NAME@REVISION` of a hub; a folder of that name wins."""
     family: Literal["auto", "animatediff", "modelscope", "wan", "ltx", "cogvideox"] = "auto"
     """Backbone family, which is read from the teacher's folder; any but `auto` is checked."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -67,7 +68,7 @@ class StudentSection(Section):
     alpha: Positive = 64.0
     """Adapter scale: the adapter's output is multiplied by alpha / rank."""
     init: Name | None = None
-    """A student to continue from (name or folder); null starts at the teacher."""
+    """A student to continue from (name, folder or of a hub); null starts at the teacher."""
     init_auxiliary: bool = False
     """Whether the motion head and the critic beside `init` go on as well."""
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AnimateDiffControlNetPipeline, ControlNetModel, LCMScheduler
@@ -12,6 +13,7 @@ from tests.export.students import PROMPT, make_teacher
 
 from mcm.backbones.control import Control
 from mcm.backbones.loading import load_backbone
+from mcm.cli import main
 from mcm.errors import UserError
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import Plan, consistency
@@ -92,9 +94,78 @@ def test_four_steps_are_those_of_the_stock_pipeline(teacher: Path, size: tuple[i
 def test_pictures_that_do_not_fit_are_refused(teacher: Path) -> None:
     folder = teacher.parent / "controlnet"
     control = Control.load(folder, pictures(3), 1.0, torch.float32)
-    with pytest.raises(UserError, match="control: 3 pictures of 32x32, but the clip has 4 frames"):
+    with pytest.raises(UserError, match="got 3 pictures of 32x32, but the clip has 4 frames of 32"):
         sampled(teacher, (32, 32), control)
+    small = Control.load(folder, pictures(4, 16, 16), 1.0, torch.float32)
+    with pytest.raises(UserError, match="got 4 pictures of 16x16, but the clip has 4 frames of 32"):
+        sampled(teacher, (32, 32), small)
     with pytest.raises(UserError, match="control_scale: got -1"):
         Control.load(folder, pictures(), -1.0, torch.float32)
+    with pytest.raises(UserError, match="control: nowhere: no such ControlNet"):
+        Control.load("nowhere", pictures(), 1.0, torch.float32)
     with pytest.raises(UserError, match="component vae \\(ControlNetModel\\)"):
         Control.load(teacher / "vae", pictures(), 1.0, torch.float32)
+
+
+def test_a_control_net_of_another_image_model_is_refused(teacher: Path) -> None:
+    wider = ControlNetModel(
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=2 * WIDTH,
+        attention_head_dim=2,
+        conditioning_embedding_out_channels=(8, 16, 16),
+    )
+    backbone: Any = load_backbone(teacher, "cpu", "float32")
+    with (
+        pytest.raises(UserError, match="its cross_attention_dim is 64, that of this model 32"),
+        backbone.controlled(Control(wider, pictures())),
+    ):
+        pass
+
+
+def test_the_network_goes_to_the_device_of_the_guided_one(teacher: Path) -> None:
+    control = Control.load(teacher.parent / "controlnet", pictures(), 1.0, torch.float32)
+    backbone: Any = load_backbone(teacher, "cpu", "float32")
+    control.join(backbone.network.to("meta"))
+    assert {parameter.device.type for parameter in control.network.parameters()} == {"meta"}
+
+
+def test_the_command_line_follows_pictures(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of pictures guides; without it, or with too few of them, a message says why."""
+    poses = tmp_path / "poses"
+    poses.mkdir()
+    for number, frame in enumerate(pictures()):
+        pixels = (frame.permute(1, 2, 0) * 255).byte().numpy()
+        Image.fromarray(pixels, mode="RGB").save(poses / f"{number}.png")
+    words = ["generate", PROMPT, "--model", str(teacher), "--steps", "1", "--device", "cpu"]
+    control = ["--control", str(teacher.parent / "controlnet"), "--control-frames", str(poses)]
+
+    def call(*more: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([*words, *more])
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, capsys.readouterr().err
+
+    free, guided = tmp_path / "free.gif", tmp_path / "guided.gif"
+    assert call("-o", str(free))[0] == 0
+    assert call("-o", str(guided), *control)[0] == 0
+    first = [np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (free, guided)]
+    assert np.abs(first[0] - first[1]).max() > 20
+    other = ["-o", str(tmp_path / "other.gif")]
+    for more, message in (
+        (["--control", "x"], "control: a ControlNet and its pictures go together"),
+        (["--image", "nowhere.png"], "image: nowhere.png: no such file"),
+        (["--image", str(poses / "0.png")], r"makes video from text alone; image-to-video needs"),
+        ([*control, "--frames", "5"], "got 4 pictures, expected 5, one for each frame"),
+    ):
+        code, said = call(*other, *more)
+        assert code == 2
+        assert message in said
+    (poses / "4.png").write_bytes((poses / "0.png").read_bytes())
+    code, said = call(*other, *control, "--frames", "5")
+    assert code == 2
+    assert "control: clips of more than 4 frames, and loops, are made in windows" in said

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -18,6 +19,7 @@ from tests.backbones.tiny_families import load_tiny
 
 from mcm.backbones.loading import load_backbone
 from mcm.errors import UserError
+from mcm.sampling.pipeline import load
 
 PICTURE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
@@ -88,3 +90,28 @@ def test_models_of_text_alone_say_so() -> None:
         backbone.starting_from(PICTURE),
     ):
         pass
+
+
+@torch.no_grad()
+def test_pictures_of_another_size_are_refused() -> None:
+    backbone: Any = load_tiny(folder_of("ltx"))
+    with (
+        pytest.raises(UserError, match="image: is 64x32, but the clip is 32x32; give one of its"),
+        backbone.starting_from(torch.zeros(3, 32, 64)),
+    ):
+        sample(backbone, "euler", 1)
+    with (
+        pytest.raises(UserError, match=r"image: got shape \(3, 33, 32\), expected .* multiples of"),
+        backbone.starting_from(torch.zeros(3, 33, 32)),
+    ):
+        pass
+
+
+def test_a_clip_starts_from_a_picture_and_is_not_made_in_windows() -> None:
+    model = load(folder_of("ltx"), "cpu", "float32")
+    image = ((PICTURE.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    free, started = (model.generate(PROMPTS[0], steps=1, image=one) for one in (None, image))
+    assert np.abs(free.frames.astype(int) - started.frames).max() > 5
+    assert model.backbone.followed is None  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="image: clips of more than 9 frames, and loops"):
+        model.generate(PROMPTS[0], steps=1, image=image, frames=17)

@@ -12,7 +12,10 @@ from tests.backbones.tiny_families import load_tiny
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.wan import WanAutoencoder
 from mcm.diffusion import FlowSchedule
+from mcm.distillation.steps import teacher_step
 from mcm.errors import UserError
+from mcm.sampling.denoiser import Denoiser, Noise
+from mcm.sampling.samplers import Plan, find_sampler
 
 
 def stock(family: str, shift: float = 3.0) -> Any:
@@ -130,6 +133,7 @@ def test_what_it_is_made_for(tmp_path: Path) -> None:
     one, experts = specs.values()
     assert (one.frames, one.height, one.width, one.fps, one.guidance) == (81, 480, 832, 16, 5.0)
     assert (experts.height, experts.width, experts.guidance) == (720, 1280, 4.0)
+    assert (one.low_noise, experts.low_noise) == (None, (875.0, 3.0))
     assert (one.max_tokens, one.temporal_factor, one.spatial_patch) == (512, 4, 2)
 
 
@@ -138,4 +142,55 @@ def test_a_missing_second_expert_is_named(tmp_path: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"boundary_ratio": 0.875}))
     with pytest.raises(UserError, match=r"component transformer_2: got \[None, None\], expected"):
+        load_backbone(folder, "cpu", "float32")
+
+
+def with_two_scales(folder: Path) -> Path:
+    """Copy a Wan 2.2 that says of itself what the original says: 4 for the noisier timesteps, 3."""
+    shutil.copytree(folder_of("wan-2.2"), folder)
+    native = json.loads((folder / "mcm.json").read_text())
+    (folder / "mcm.json").write_text(json.dumps(native | {"guidance": 4.0}))
+    return folder
+
+
+def test_each_expert_has_its_guidance(tmp_path: Path) -> None:
+    backbone = load_backbone(with_two_scales(tmp_path / "copy"), "cpu", "float32")
+    condition, empty = backbone.encode_prompt(PROMPTS[:1]), backbone.encode_prompt([""])
+    plan = Plan(backbone.spec.latent_shape(), 6)
+    with torch.no_grad():
+        ours = find_sampler("euler")(
+            Denoiser(backbone, condition, empty, 4.0), Noise.from_seeds([7]), plan
+        )
+    scales = {"guidance_scale": 4.0, "guidance_scale_2": 3.0}
+    expected, alike = (
+        stock_sample(stock("wan-2.2"), backbone, 6, **some)
+        for some in (scales, {"guidance_scale": 4.0})
+    )
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    assert (expected - alike).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_teachers_step_has_each_experts_guidance(tmp_path: Path) -> None:
+    """Scales 3.7 and 2.8: the second is less by a third above 1, as 3 is beside 4."""
+    backbone = load_backbone(with_two_scales(tmp_path / "copy"), "cpu", "float32")
+    x, _, condition = inputs(backbone)
+    empty = backbone.encode_prompt([""])
+    t, previous = torch.tensor([900.0, 500.0]), torch.tensor([880.0, 480.0])
+    ours = teacher_step(backbone, x, t, previous, (condition, empty), torch.tensor([2.7, 2.7]))
+    for row, scale in enumerate((3.7, 2.8)):
+        one = slice(row, row + 1)
+        cond, uncond = (
+            backbone.predict(x[one], t[one], states, "velocity")
+            for states in (condition[one], empty)
+        )
+        velocity = uncond + scale * (cond - uncond)
+        expected = x[one] + (previous[row] - t[row]) / 1000 * velocity
+        torch.testing.assert_close(ours[one], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_of_a_second_expert_needs_one(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folder_of("wan"), tmp_path / "copy"))
+    (folder / "mcm.json").write_text(json.dumps({"low_noise_guidance": 3.0}))
+    with pytest.raises(UserError, match="low_noise_guidance: this model has one network"):
         load_backbone(folder, "cpu", "float32")

@@ -95,7 +95,8 @@ def test_generate_hands_over_every_option(
     words = "--steps 4 --seed 7 -o fox.mp4 --guidance 7.5 --sampler ddim --format mp4 --frames 16"
     more = "--model fluent --size 128x96 --device cpu --dtype float32 --overwrite"
     rest = "--negative-prompt blur --stochasticity 0.5 --loop --alpha --batch-size 2"
-    assert call("generate", "a fox", *f"{words} {more} {rest}".split()) == 0
+    given = "--image a.png --control poses/net --control-frames poses.mp4 --control-scale 0.7"
+    assert call("generate", "a fox", *f"{words} {more} {rest} {given}".split()) == 0
     assert capsys.readouterr().out == "a.mp4\nb.mp4\n"
     assert seen == [
         {
@@ -114,6 +115,10 @@ def test_generate_hands_over_every_option(
             "stochasticity": 0.5,
             "loop": True,
             "alpha": True,
+            "image": Path("a.png"),
+            "control": "poses/net",
+            "control_frames": Path("poses.mp4"),
+            "control_scale": 0.7,
             "batch_size": 2,
             "device": "cpu",
             "dtype": "float32",

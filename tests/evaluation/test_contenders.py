@@ -32,6 +32,20 @@ def test_options_and_steps() -> None:
     assert parse_contender("./fluent:label=UniPC,sampler=unipc", (1,)).label == "UniPC"
 
 
+def test_a_revision_of_a_hub_is_no_number_of_steps() -> None:
+    Path("owner").mkdir()
+    for name in ("owner/fluent@v1.0", "owner/fluent"):
+        Path(name).symlink_to(Path("fluent").resolve())
+    for text, expected in (
+        ("owner/fluent@v1.0", ("owner/fluent@v1.0", None, (1,))),
+        ("owner/fluent@v1.0:sampler=ddim@4,8", ("owner/fluent@v1.0", "ddim", (4, 8))),
+        ("owner/fluent@v1.0:sampler=ddim", ("owner/fluent@v1.0", "ddim", (1,))),
+        ("owner/fluent@4", ("owner/fluent", None, (4,))),
+    ):
+        found = parse_contender(text, (1,))
+        assert (found.model, found.sampler, found.steps) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

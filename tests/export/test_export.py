@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers.loaders.lora_conversion_utils import (
     _convert_non_diffusers_ltxv_lora_to_diffusers,
     _convert_non_diffusers_wan_lora_to_diffusers,
@@ -24,6 +27,8 @@ from mcm.export.card import CardOptions
 from mcm.export.comfyui import EXPERT_FILES, FILE, IMAGE_FILE, MOTION_FILE
 from mcm.export.export import export_student
 from mcm.export.student import Exported
+from mcm.sampling.catalog import find_student
+from mcm.sampling.pipeline import load
 
 FAMILIES = (
     "animatediff",
@@ -39,10 +44,22 @@ FAMILIES = (
 OPTIONS = CardOptions(prompt=PROMPT)
 
 
+class Students(dict[str, Path]):
+    """A student of every family, made when it is first asked for."""
+
+    def __init__(self, places: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self.places = places
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = make_student(name, self.places.mktemp(name))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A student of every family."""
-    return {name: make_student(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
+def students(tmp_path_factory: pytest.TempPathFactory) -> Students:
+    """The students."""
+    return Students(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +100,7 @@ def test_a_lora_export_holds_all_that_others_need(student: Path, tmp_path: Path)
         "auxiliary/head.safetensors",
     }
     card = (folder / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\nbase_model: ")
+    assert card.startswith('---\nlicense: "apache-2.0"\nlibrary_name: ')
     assert f'load_lora_weights("{folder}")' in card
     assert '"rank": 2' in card
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
@@ -94,8 +111,9 @@ def test_comfyui_keys_change_the_weights_as_we_do(student: Path, tmp_path: Path)
     """Its loader adds (alpha / r) · up · down to the module that the key names."""
     folder = export_student(str(student), tmp_path / "export", "comfyui")
     exported = Exported.find(str(student))
-    base = exported.backbone.variants.base.state_dict()
-    merged = exported.merged().variants.base.state_dict()
+    weights = exported.backbone.variants.base.state_dict()
+    base = {key: value.clone() for key, value in weights.items()}
+    merged = exported.merged.variants.base.state_dict()
     names = {"lora_unet_" + k.removesuffix(".weight").replace(".", "_"): k for k in base}
     tensors = load_file(folder / IMAGE_FILE)
     modules = {key.partition(".")[0] for key in tensors}
@@ -171,8 +189,10 @@ def test_the_card_shows_base_metrics_and_samples(student: Path, tmp_path: Path) 
     options = CardOptions("mit", PROMPT, tmp_path / "report.json", (tmp_path / "clip.gif",))
     folder = export_student(str(copy), tmp_path / "export", "lora", options)
     text = (folder / "README.md").read_text()
-    assert "base_model: owner/teacher\n" in text
+    assert 'base_model: "owner/teacher"\n' in text
     assert "(revision `abc123`)" in text
+    assert 'from_pretrained("owner/teacher", revision="abc123")' in text
+    assert json.loads((folder / "mcm.json").read_text())["base"] == "owner/teacher@abc123"
     assert "| mine | 4 | 123 | – |" in text
     assert "![clip.gif](samples/clip.gif)" in text
     assert (folder / "samples" / "clip.gif").read_bytes() == b"gif"
@@ -219,5 +239,124 @@ def test_other_mistakes_are_named(student: Path, tmp_path: Path) -> None:
 
 def test_a_failed_upload_leaves_the_export(student: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"push: nobody/nothing: .*the export is complete"):
-        export_student(str(student), tmp_path / "export", push="nobody/nothing")
+        export_student(
+            str(student), tmp_path / "export", push="nobody/nothing", base="owner/teacher"
+        )
     assert (tmp_path / "export" / LORA_FILE).is_file()
+
+
+def test_an_export_for_a_hub_names_no_folder_of_this_machine(
+    students: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcm.export.export.upload", lambda *_: None)
+    call = partial(export_student, options=OPTIONS, push="me/mine")
+    with pytest.raises(UserError, match=r"push: others cannot find the teacher in .*--base OWNER"):
+        call(str(students["animatediff"]), tmp_path / "export")
+    with pytest.raises(UserError, match="others cannot find the motion modules"):
+        call(str(students["image"]), tmp_path / "export", base="owner/image")
+    with pytest.raises(UserError, match="base: got 'teacher', expected OWNER/NAME"):
+        call(str(students["animatediff"]), tmp_path / "export", base="teacher")
+    for number, kind in enumerate(("lora", "motion", "pipeline", "comfyui")):
+        base = None if kind in ("pipeline", "comfyui") else "owner/image@v1"
+        folder = call(str(students["animatediff"]), tmp_path / str(number), kind, base=base)
+        for file in ("README.md", "mcm.json"):
+            if (folder / file).is_file():
+                assert str(tmp_path.parent) not in (folder / file).read_text(), (kind, file)
+    text = (tmp_path / "0" / "README.md").read_text()
+    assert 'from_pretrained("owner/image", revision="v1")' in text
+    assert 'load_lora_weights("me/mine")' in text
+
+
+def test_the_shipped_student_runs_in_stock_diffusers(tmp_path: Path) -> None:
+    options = CardOptions(prompt='a "fox" moving left on a blue background')
+    folder = export_student("fluent-mcm", tmp_path / "export", "lora", options)
+    text = (folder / "README.md").read_text()
+    assert "\n# fluent-mcm: " in text
+    assert "A student of `fluent`, which comes with the package mcm," in text
+    assert "base_model" not in text
+    assert "- auxiliary: no motion head and no critic" in text
+    assert json.loads((folder / "mcm.json").read_text())["base"] == "fluent"
+    frames = run_cards({"export": folder}, tmp_path)["export"]
+    assert frames.shape == (16, 128, 128, 3)
+    assert np.diff(frames, axis=0).std() > 0.01, "it moves"
+
+
+def test_a_run_gives_the_card_its_name(student: Path, tmp_path: Path) -> None:
+    run = tmp_path / "my-run"
+    shutil.copytree(student, run / "student")
+    text = (export_student(str(run / "student"), tmp_path / "export") / "README.md").read_text()
+    assert "\n# my-run: " in text
+
+
+def test_quotes_in_prompt_and_licence_are_kept(student: Path, tmp_path: Path) -> None:
+    prompt = 'a "star"\n\\ and an é'
+    options = CardOptions('odd: "licence"', prompt)
+    text = (export_student(str(student), tmp_path / "e", "lora", options) / "README.md").read_text()
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["license"] == 'odd: "licence"'
+    tree = ast.parse(text.split("```python\n")[1].split("```")[0])
+    assert prompt in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def test_what_an_export_lacks_is_said(
+    student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head is there, the critic is not; motion LoRA has no place for feed-forward layers."""
+    pairs = Exported.find(str(student)).lora[LORA_FILE].pairs
+    motion = [name for name in pairs if "motion_modules." in name]
+    forward = [name for name in motion if ".ff.net." in name]
+    assert forward
+    for kind, said in (
+        ("lora", "auxiliary: no critic, as there is none beside the student"),
+        ("comfyui", f"motion LoRA: {len(forward)} of the {len(motion)} layers"),
+    ):
+        text = (export_student(str(student), tmp_path / kind, kind) / "README.md").read_text()
+        assert f"\n- {said}" in text
+        assert f"mcm: warning: {said}" in capsys.readouterr().err
+
+
+def test_a_lora_export_loads_the_network_alone_and_as_it_is_stored(
+    student: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(student.parent, tmp_path / "run"))
+    file = run / "teacher" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = {key: value.bfloat16() for key, value in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    notes = json.loads((run / "student" / "mcm.json").read_text())
+    changed = notes | {"base": str(run / "teacher")}
+    (run / "student" / "mcm.json").write_text(json.dumps(changed))
+    for part in ("vae", "text_encoder"):
+        [weights_file] = (run / "teacher" / part).glob("*.safetensors")
+        weights_file.rename(weights_file.with_suffix(".away"))
+    assert Exported.find(str(run / "student")).backbone.dtype == torch.bfloat16
+    export_student(str(run / "student"), tmp_path / "export")
+    for part in ("vae", "text_encoder"):
+        [weights_file] = (run / "teacher" / part).glob("*.away")
+        weights_file.rename(weights_file.with_suffix(".safetensors"))
+    folder = export_student(str(run / "student"), tmp_path / "pipeline", "pipeline")
+    formats = {
+        part: next(iter(load_file(next((folder / part).glob("*.safetensors"))).values())).dtype
+        for part in ("unet", "vae")
+    }
+    assert formats == {"unet": torch.bfloat16, "vae": torch.float32}
+
+
+def test_a_merged_pipeline_is_sampled_as_the_student_it_is(student: Path, tmp_path: Path) -> None:
+    folder = export_student(str(student), tmp_path / "export", "pipeline", OPTIONS)
+    ours, theirs = (load(place, "cpu", "float32") for place in (str(student), str(folder)))
+    assert theirs.defaults == ours.defaults
+    assert theirs.backbone.spec == ours.backbone.spec
+    assert np.array_equal(theirs.generate(PROMPT).frames, ours.generate(PROMPT).frames)
+    with pytest.raises(UserError, match=r"is a whole network \(merged\)"):
+        export_student(str(folder), tmp_path / "again")
+
+
+def test_a_student_is_found_without_its_teacher(student: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(student, tmp_path / "student")
+    notes = json.loads((copy / "mcm.json").read_text())
+    (copy / "mcm.json").write_text(json.dumps(notes | {"base": "/gone/teacher"}))
+    found = find_student(str(copy))
+    assert found is not None
+    assert found.folder == copy
+    with pytest.raises(UserError, match="no teacher at '/gone/teacher'"):
+        load(str(copy))

@@ -17,7 +17,8 @@ from mcm.backbones.loading import load_backbone
 from mcm.diffusion import FlowSchedule
 from mcm.errors import UserError
 from mcm.sampling.options import ModelWarning
-from mcm.sampling.pipeline import VideoModel, load, to_uint8
+from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.pixels import to_uint8
 
 FOX = "a fox moving left"
 

@@ -18,7 +18,7 @@ from mcm.export.export import export_student
 from mcm.sampling import published
 from mcm.sampling.catalog import find_model
 from mcm.sampling.pipeline import load
-from mcm.sampling.published import PUBLISHED, fetch, wanted
+from mcm.sampling.published import PUBLISHED
 
 TARGETS = [
     "to_q",
@@ -57,7 +57,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def reachable(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub is there, with a copy that may be spoilt."""
-    monkeypatch.setattr(published, "fetch", lambda repository, folder="": hub / repository)
+    monkeypatch.setattr("mcm.backbones.hub._fetch", lambda name, *_: hub / name)
     return hub
 
 
@@ -160,42 +160,3 @@ def test_an_adapter_of_another_family_is_refused(reachable: Path, tmp_path: Path
     folder = shutil.copytree(source, tmp_path / "modelscopet2v-real")
     with pytest.raises(UserError, match="made for another base"):
         load(folder, "cpu", "float32")
-
-
-def test_a_hub_out_of_reach_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError("no route to the hub")
-
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", unreachable)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(UserError, match=r"yhzhai/mcm cannot be fetched: no route.*mcm.json into"):
-        fetch(published.REPOSITORY, "animatediff-laion")
-    with pytest.raises(UserError, match="did you mean modelscopet2v-laion"):
-        find_model("modelscope-laion")
-
-
-def test_one_set_of_weights_is_wanted() -> None:
-    files = [
-        "README.md",
-        "model_index.json",
-        "v1-5-pruned.safetensors",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.bin",
-        "unet/diffusion_pytorch_model.fp16.safetensors",
-        "unet/diffusion_pytorch_model.non_ema.safetensors",
-        "unet/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.fp16.safetensors",
-        "safety_checker/model.safetensors",
-        "text_encoder/model-00001-of-00002.safetensors",
-        "text_encoder/model.safetensors.index.json",
-        "tokenizer/merges.txt",
-    ]
-    assert set(wanted(files)) == {
-        "model_index.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.fp16.safetensors",
-        "text_encoder/model-00001-of-00002.safetensors",
-        "text_encoder/model.safetensors.index.json",
-        "tokenizer/merges.txt",
-    }

@@ -9,7 +9,7 @@ from mcm.errors import UserError
 from mcm.sampling.catalog import find_model
 from mcm.serving import page_html
 from mcm.serving.config import ServeConfig
-from mcm.serving.models import load_models, split_name
+from mcm.serving.models import load_models, name_and_source
 from mcm.serving.order import Order
 from mcm.serving.store import JobStore
 
@@ -21,12 +21,13 @@ from mcm.serving.store import JobStore
         ("models/reaction", ("reaction", "models/reaction")),
         ("outputs/a/student", ("a", "outputs/a/student")),
         ("outputs/a/student/", ("a", "outputs/a/student/")),
+        ("someone/fluent-hq@v1.0", ("fluent-hq", "someone/fluent-hq@v1.0")),
         ("sharp=outputs/a/student", ("sharp", "outputs/a/student")),
         ("runs/lr=1e-5/student", ("lr=1e-5", "runs/lr=1e-5/student")),
     ],
 )
 def test_names_come_from_folders_or_from_the_user(text: str, expected: tuple[str, str]) -> None:
-    assert split_name(text) == expected
+    assert name_and_source(text) == expected
 
 
 def test_a_folder_with_an_equals_sign_is_a_folder(
@@ -34,7 +35,7 @@ def test_a_folder_with_an_equals_sign_is_a_folder(
 ) -> None:
     (tmp_path / "lr=1e-5").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert split_name("lr=1e-5") == ("lr=1e-5", "lr=1e-5")
+    assert name_and_source("lr=1e-5") == ("lr=1e-5", "lr=1e-5")
 
 
 def test_two_students_of_two_distillations_are_served_together(tmp_path: Path) -> None:

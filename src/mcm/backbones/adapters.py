@@ -112,7 +112,7 @@ def merge_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Any
             weight = base_weight(base, module)
             assert weight is not None, module
             change = b.flatten(1).float() @ a.flatten(1).float()
-            weight += change.view_as(weight).to(weight.device, weight.dtype)
+            weight.copy_(weight.float() + change.view_as(weight).to(weight.device))
     return notes
 
 

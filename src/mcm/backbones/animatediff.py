@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from mcm.backbones.attention import use_folded_attention
 from mcm.backbones.base import Condition
 from mcm.backbones.checkpointing import checkpoint_function, checkpoint_module
+from mcm.backbones.components import quiet_libraries
 from mcm.backbones.control import Control
 from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.hub import beside_or_hub
 from mcm.backbones.latents import FrameCodec
 from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
@@ -63,9 +65,19 @@ class AnimateDiff(PipelineBackbone):
     pipeline = "AnimateDiffPipeline"
     control: Control | None = None
 
+    @property
+    def followed(self) -> str | None:
+        """`control` while a ControlNet guides."""
+        return None if self.control is None else "control"
+
     @contextmanager
     def controlled(self, control: Control) -> Iterator[None]:
-        """Let a ControlNet guide every clip inside."""
+        """Let a ControlNet guide every clip inside.
+
+        Raises:
+            UserError: It was made for another image model.
+        """
+        control.join(self.variants.base)
         self.control = control
         try:
             yield
@@ -102,8 +114,9 @@ def load(
         UserError: A component is missing, broken or does not fit the others.
     """
     native = folder.native(_USUAL)
-    named = folder.path / native.motion_adapter if native.motion_adapter else None
-    network: Any = _network(folder, motion_adapter or named)
+    if motion_adapter is None and native.motion_adapter is not None:
+        motion_adapter = beside_or_hub(native.motion_adapter, folder.path)
+    network: Any = _network(folder, motion_adapter)
     use_folded_attention(network.to(folder.device, memory_format=torch.channels_last))
     vae = folder.model("vae", *AUTOENCODERS)
     codec = FrameCodec(vae.to(memory_format=torch.channels_last))
@@ -151,7 +164,7 @@ def _network(folder: PipelineFolder, motion: Path | None) -> nn.Module:
     from diffusers import UNetMotionModel
 
     try:
-        with folder.building():
+        with folder.building(), quiet_libraries():
             joined: nn.Module = UNetMotionModel.from_unet2d(network, adapter).to(folder.dtype)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()

@@ -83,6 +83,8 @@ class BackboneSpec:
         spatial_patch: Latent positions to one token of the network, along height or width.
         temporal_patch: Latent frames after the first that belong together; 2 if an autoencoder
             decodes them in pairs.
+        low_noise: Below which timestep another expert takes over, and the best guidance scale for
+            it; ``None`` for models of one network.
     """
 
     family: str
@@ -100,6 +102,22 @@ class BackboneSpec:
     max_tokens: int
     spatial_patch: int = 1
     temporal_patch: int = 1
+    low_noise: tuple[float, float] | None = None
+
+    def weight_at(self, w_b: Tensor, t_b: Tensor) -> Tensor:
+        """Return the paper's w of each sample at its timestep.
+
+        Guidance is that of the expert for the noisier timesteps; the other's stays in the
+        proportion in which the two are best: w·(g₂ − 1)/(g₁ − 1).
+
+        Args:
+            w_b: Guidance as asked for, of one sample or each.
+            t_b: Timesteps.
+        """
+        if self.low_noise is None or self.guidance == 1:
+            return w_b
+        boundary, scale = self.low_noise
+        return torch.where(t_b >= boundary, w_b, w_b * ((scale - 1) / (self.guidance - 1)))
 
     @property
     def size_step(self) -> int:

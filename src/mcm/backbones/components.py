@@ -148,6 +148,24 @@ def _check_weights(path: Path, name: str, kind: str) -> str | None:
     return None
 
 
+def stored_dtype(path: Path) -> torch.dtype:
+    """Return the number format of the weights that `load_component` takes from a folder.
+
+    It is that of the first weight; float32 where there is none, or one of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    full = any((path / file).is_file() for file in FULL_WEIGHTS)
+    files = [f for f in sorted(path.glob("*.safetensors")) if not (full and ".fp16" in f.name)]
+    try:
+        with safe_open(files[0], "pt") as content:
+            keys = [key for key in content.keys() if key.endswith("weight")]  # noqa: SIM118
+            found = content.get_slice(keys[0]).get_dtype()
+    except (IndexError, SafetensorError):
+        return torch.float32
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(found, torch.float32)
+
+
 def component_class(kind: str) -> Any:
     """Return a class of diffusers or transformers by its name."""
     return getattr(importlib.import_module(_library(kind)), kind)

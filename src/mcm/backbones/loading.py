@@ -1,4 +1,4 @@
-"""Backbones from folders in the layout of diffusers, or by the name of an embedded one."""
+"""Backbones from folders in the layout of diffusers, here or on a hub, or by an embedded name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from mcm.backbones.components import read_json
 from mcm.backbones.folder import INDEX, PipelineFolder
+from mcm.backbones.hub import locate
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, pick_dtype
@@ -39,12 +40,12 @@ def load_backbone(
     """Load a teacher.
 
     Args:
-        source: Name of an embedded model, or a folder of an `AnimateDiffPipeline` (or of a
-            `StableDiffusionPipeline` to which ``motion_adapter`` adds the motion modules),
-            `TextToVideoSDPipeline` (ModelScope), `WanPipeline`, `LTXPipeline` or
-            `CogVideoXPipeline`. An optional `mcm.json` in the folder holds any of frames,
-            height, width, fps, guidance, guidance_range (the paper's w) and motion_adapter
-            (relative to the folder), to say them other than the family's usual.
+        source: Name of an embedded model, a folder, or OWNER/NAME or OWNER/NAME@REVISION of a hub:
+            an `AnimateDiffPipeline` (or a `StableDiffusionPipeline` to which ``motion_adapter``
+            adds the motion modules), `TextToVideoSDPipeline` (ModelScope), `WanPipeline`,
+            `LTXPipeline` or `CogVideoXPipeline`. An optional `mcm.json` in the folder holds any of
+            frames, height, width, fps, guidance, guidance_range (the paper's w) and motion_adapter
+            (relative to the folder, or of a hub), to say them other than the family's usual.
         device: `auto`, `cpu`, `mps`, `cuda`, `cuda:N`, `xpu` or `xpu:N`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
         mode: Whether students are adapters (`lora`) or copies of the network (`full`).
@@ -75,6 +76,7 @@ def load_folder(
     with _collector_paused():
         module = importlib.import_module(f"mcm.backbones.{family}")
         backbone: PipelineBackbone = module.load(folder, mode, **options)
+    backbone.source = path
     return backbone
 
 
@@ -103,15 +105,15 @@ def _folder_of(source: str | Path) -> Path:
                 "`mcm teacher`"
             )
         return folder
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    found = locate(source)
+    if found is None:
         near = nearest(str(source), EMBEDDED)
         hint = f"; did you mean {near}?" if near else ""
         raise UserError(
-            f"{source}: no such model; expected an embedded one ({', '.join(EMBEDDED)}) or a "
-            f"folder in the layout of diffusers{hint}"
+            f"{source}: no such model; expected an embedded one ({', '.join(EMBEDDED)}), a folder "
+            f"in the layout of diffusers or OWNER/NAME of a hub{hint}"
         )
-    return folder
+    return found
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from mcm.backbones.text import TextEncoder
 from mcm.diffusion import Prediction
 from mcm.errors import UserError, nearest
 
+SAMPLING = "sampling"
+"""Key of a folder's `mcm.json` that says how to sample a merged student."""
+
 
 @dataclass(frozen=True)
 class Native:
@@ -25,7 +28,10 @@ class Native:
         fps: Frames per second.
         guidance: Best guidance scale, in diffusers' convention.
         guidance_range: Range of the paper's w for distillation (diffusers' scale − 1).
-        motion_adapter: Folder of a `MotionAdapter`, relative to the model's (AnimateDiff).
+        motion_adapter: Folder of a `MotionAdapter`, relative to the model's, or its name on a hub
+            (AnimateDiff).
+        low_noise_guidance: Best guidance scale of the expert for the less noisy timesteps, where
+            there are two (Wan 2.2 A14B).
     """
 
     frames: int
@@ -35,6 +41,7 @@ class Native:
     guidance: float
     guidance_range: tuple[float, float]
     motion_adapter: str | None = None
+    low_noise_guidance: float | None = None
 
     def sized(self, side: int) -> Native:
         """Return the same with a square's height and width where there is none."""
@@ -49,9 +56,20 @@ class Native:
         lora_targets: tuple[str, ...],
         spatial_patch: int = 1,
         temporal_patch: int = 1,
+        boundary: float | None = None,
     ) -> BackboneSpec:
-        """Return the specification of a model with these components."""
+        """Return the specification of a model with these components.
+
+        Raises:
+            UserError: There is guidance for a second expert and none of those.
+        """
+        if boundary is None and self.low_noise_guidance is not None:
+            raise UserError(
+                "mcm.json: low_noise_guidance: this model has one network for all timesteps; take "
+                "it out"
+            )
         assert self.height is not None and self.width is not None
+        scale = self.guidance if self.low_noise_guidance is None else self.low_noise_guidance
         return BackboneSpec(
             family=family,
             prediction=prediction,
@@ -68,6 +86,7 @@ class Native:
             max_tokens=text.max_tokens,
             spatial_patch=spatial_patch,
             temporal_patch=temporal_patch,
+            low_noise=None if boundary is None else (boundary, scale),
         )
 
     def changed(self, values: Mapping[str, Any], path: Path) -> Native:
@@ -76,6 +95,7 @@ class Native:
         Raises:
             UserError: A key is unknown or a value does not fit.
         """
+        values = {key: value for key, value in values.items() if key != SAMPLING}
         known = [field.name for field in fields(self)]
         for key, value in values.items():
             if key not in known:
@@ -109,6 +129,10 @@ _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "width": ("a whole number above 0", _is_count),
     "fps": ("a whole number above 0", _is_count),
     "guidance": ("a number from 0", _is_scale),
+    "low_noise_guidance": ("a number from 0", _is_scale),
     "guidance_range": ("two numbers, the least first", _is_range),
-    "motion_adapter": ("the path of a folder", lambda value: isinstance(value, str)),
+    "motion_adapter": (
+        "a folder or OWNER/NAME of a hub",
+        lambda value: isinstance(value, str),
+    ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,10 +53,12 @@ class PipelineBackbone:
         codec: Its autoencoder.
         variants: Teacher, student and target.
         dtype: Number format of the network's weights.
+        source: Folder that it was loaded from.
     """
 
     component: str
     pipeline: str
+    source: Path
 
     def __init__(self, spec: BackboneSpec, parts: Parts, mode: Mode = "lora") -> None:
         """Put the components together; the network is frozen.
@@ -83,6 +86,11 @@ class PipelineBackbone:
     @network.setter
     def network(self, module: nn.Module) -> None:
         self.variants.module = module
+
+    @property
+    def followed(self) -> str | None:
+        """Name of what ties the network to the frames of one clip, or ``None``."""
+        return None
 
     @property
     def scheduler_config(self) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from mcm.diffusion import FlowSchedule
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 _MAX_TOKENS = 512
 _ONE = Native(81, 480, 832, 16, guidance=5.0, guidance_range=(3.0, 5.0))
-_EXPERTS = Native(81, 720, 1280, 16, guidance=4.0, guidance_range=(2.0, 3.0))
+_EXPERTS = Native(
+    81, 720, 1280, 16, guidance=4.0, guidance_range=(2.0, 3.0), low_noise_guidance=3.0
+)
 _TI2V_5B = Native(121, 704, 1280, 24, guidance=5.0, guidance_range=(3.0, 5.0))
 
 
@@ -157,7 +159,13 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> Wan:
         ]
     )
     spec = folder.native(usual).spec(
-        "wan", "velocity", codec, text, LORA_TARGETS, spatial_patch=config.patch_size[1]
+        "wan",
+        "velocity",
+        codec,
+        text,
+        LORA_TARGETS,
+        spatial_patch=config.patch_size[1],
+        boundary=network.boundary if isinstance(network, Experts) else None,
     )
     backbone = Wan(spec, Parts(network, codec, text, scheduler, schedule), mode)
     backbone.expands_timesteps = bool(folder.index.get("expand_timesteps"))

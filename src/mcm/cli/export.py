@@ -12,7 +12,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="Student: an embedded name or a folder.")],
+    model: Annotated[str, typer.Argument(help="Student: an embedded name, a folder, or of a hub.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     format: Annotated[
         str,
@@ -31,10 +31,14 @@ def export(
     push: Annotated[
         str | None, typer.Option(help="Repository of the hub to upload to, OWNER/NAME.")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Where others find the teacher: OWNER/NAME[@REVISION] of a hub."),
+    ] = None,
 ) -> None:
     """Write a student in the layout of another tool."""
     from mcm.export.card import CardOptions
     from mcm.export.export import export_student
 
     options = CardOptions(licence, prompt, metrics, tuple(sample or ()))
-    typer.echo(export_student(model, output, format, options, push))
+    typer.echo(export_student(model, output, format, options, push, base))

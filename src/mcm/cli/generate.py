@@ -15,7 +15,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Prompt = Annotated[str | None, typer.Argument(help="What the video shows.")]
 Model = Annotated[
-    str, typer.Option(help="Student or teacher: an embedded or published name, or a folder.")
+    str,
+    typer.Option(
+        help="Student or teacher: an embedded or published name, a folder, or "
+        "OWNER/NAME[@REVISION] of a hub."
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option(help="Network steps, 1 to 50.  [default: the model's own]")
@@ -58,6 +62,18 @@ Alpha = Annotated[
     bool,
     typer.Option("--alpha", help="Make the plain background transparent (frames, webp, sheet)."),
 ]
+Image = Annotated[
+    Path | None, typer.Option(help="Picture that the clips start from (LTX-Video, Wan 2.2 TI2V).")
+]
+ControlNet = Annotated[
+    str | None,
+    typer.Option(help="ControlNet to follow (AnimateDiff): a folder, or OWNER/NAME of a hub."),
+]
+ControlFrames = Annotated[
+    Path | None,
+    typer.Option(help="What it follows: a video, a folder of pictures, or a picture."),
+]
+ControlScale = Annotated[float, typer.Option(help="How strictly it is followed, from 0.")]
 BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -81,6 +97,10 @@ def generate(
     stochasticity: Stochasticity = None,
     loop: Loop = False,
     alpha: Alpha = False,
+    image: Image = None,
+    control: ControlNet = None,
+    control_frames: ControlFrames = None,
+    control_scale: ControlScale = 1.0,
     batch_size: BatchSize = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -107,6 +127,10 @@ def generate(
         stochasticity=stochasticity,
         loop=loop,
         alpha=alpha,
+        image=image,
+        control=control,
+        control_frames=control_frames,
+        control_scale=control_scale,
         batch_size=batch_size,
         device=device,
         dtype=dtype,

@@ -12,6 +12,8 @@ from mcm.data.grey import Window, through_window
 from mcm.data.resize import CENTRE, Pixels, fit, over_white
 from mcm.data.samples import SampleError
 
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Endings of the files that are taken for pictures where a video could stand as well."""
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _SINGLE_CHANNEL_MODES = (*_SIXTEEN_BIT_MODES, "L", "F", "1")
 

@@ -24,7 +24,7 @@ from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, save
-from mcm.sampling.catalog import STUDENT_FOLDER, find_model
+from mcm.sampling.catalog import STUDENT_FOLDER, find_student
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
 
 
 def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None:
-    student = find_model(name).student
+    student = find_student(name)
     if student is None or student.mode != recipe.student.mode:
         found = "a teacher" if student is None else f"of mode {student.mode}"
         raise UserError(
@@ -156,7 +156,7 @@ def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None
 
 
 def _init_folder(name: str) -> Path:
-    student = find_model(name).student
+    student = find_student(name)
     assert student is not None, "checked when it was loaded"
     return student.folder
 

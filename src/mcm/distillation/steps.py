@@ -45,7 +45,8 @@ def teacher_step(
         t_b: Timesteps.
         previous_b: Timesteps to step to.
         conditions: Text states of the prompts, and of the empty prompt (one, or one each).
-        w_b: Guidance of the paper, diffusers' scale less one.
+        w_b: Guidance of the paper, diffusers' scale less one; of a model of two experts, that of
+            the one for the noisier timesteps.
     """
     prompt, empty = conditions
     both = Condition.cat([prompt, empty.expand(len(prompt)) if len(empty) == 1 else empty])
@@ -55,7 +56,7 @@ def teacher_step(
             torch.cat([x_bcthw, x_bcthw]), torch.cat([t_b, t_b]), both, own
         )
     cond, uncond = prediction.float().chunk(2)
-    guided = guide(cond, uncond, w_b)
+    guided = guide(cond, uncond, backbone.spec.weight_at(w_b, t_b))
     level = backbone.schedule.alpha_sigma(t_b)
     x0 = convert(guided, x_bcthw, *level, have=own, want="x0")
     epsilon = convert(guided, x_bcthw, *level, have=own, want="epsilon")

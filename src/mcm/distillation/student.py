@@ -17,7 +17,7 @@ from mcm.distillation.objective import STUDENT, MotionConsistency
 from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump
-from mcm.sampling.catalog import StudentCard, embedded_models
+from mcm.sampling.catalog import StudentCard, base_name
 from mcm.settings import Recipe
 
 AUXILIARY = "auxiliary"
@@ -27,11 +27,12 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     """Write the student's weights, an adapter in half precision, and the card of sampling."""
     backbone = objective.backbone
     assert isinstance(backbone, PipelineBackbone)
-    teacher = recipe.model.teacher
-    base = teacher if teacher in embedded_models() else str(Path(teacher).resolve())
     consistency = recipe.consistency
-    card = StudentCard(base, consistency.grid_points, consistency.timestep_scaling)
-    notes = asdict(card) | {"training_steps": step}
+    card = StudentCard(
+        base_name(backbone.source), consistency.grid_points, consistency.timestep_scaling
+    )
+    said = {key: value for key, value in asdict(card).items() if value is not None}
+    notes = said | {"training_steps": step}
     save_adapter(backbone, STUDENT, folder, notes, torch.float16)
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder

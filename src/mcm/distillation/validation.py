@@ -15,7 +15,7 @@ from mcm.backbones.base import Backbone, Condition
 from mcm.distillation.callbacks import Log, Report
 from mcm.distillation.sheet import Row, save_animation, save_sheet
 from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.pipeline import to_uint8
+from mcm.sampling.pixels import to_uint8
 from mcm.sampling.samplers import Plan, consistency, ddim
 from mcm.settings import Recipe
 

@@ -7,12 +7,10 @@ all that is computed from them have only shapes, so that a step takes seconds an
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mcm.backbones.base import Condition
-from mcm.backbones.components import component_class, component_folder, quiet_libraries
+from mcm.backbones.config_folder import ConfigFolder
 from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.loading import load_folder, open_folder
 from mcm.backbones.pipeline import PipelineBackbone
@@ -32,49 +30,6 @@ from mcm.distillation.run import add_variants
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.settings import Recipe
-
-_CLIP_TOKENS = 77
-
-
-@dataclass(frozen=True)
-class TokenizerSize:
-    """What the text encoders ask of a tokenizer before they use it.
-
-    Attributes:
-        model_max_length: Longest text in tokens.
-    """
-
-    model_max_length: int
-
-
-@dataclass(frozen=True)
-class ConfigFolder(PipelineFolder):
-    """A folder of which only the configurations are read; weights are made.
-
-    Attributes:
-        context: Where they are made: without values, or random ones by default.
-    """
-
-    context: AbstractContextManager[Any] = field(default_factory=nullcontext)
-
-    def building(self) -> AbstractContextManager[Any]:
-        """Return the context in which models are put together."""
-        return self.context
-
-    def model_at(self, path: Path, kind: str) -> Any:
-        """Make a model of a folder's configuration."""
-        component_folder(path.parent, path.name, kind)
-        maker: Any = component_class(kind)
-        with self.context, _default_dtype(self.dtype), quiet_libraries():
-            if hasattr(maker, "load_config"):
-                return maker.from_config(maker.load_config(path)).to(self.dtype)
-            return maker(maker.config_class.from_pretrained(path)).to(self.dtype)
-
-    def tokenizer(self, kind: str) -> Any:
-        """Return the length of texts in the place of a tokenizer."""
-        path = self.path / "tokenizer" / "tokenizer_config.json"
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return TokenizerSize(values.get("model_max_length", _CLIP_TOKENS))
 
 
 @dataclass(frozen=True)
@@ -218,13 +173,3 @@ def _critic_weights(recipe: Recipe) -> Iterator[Recipe]:
     with tempfile.TemporaryDirectory() as folder:
         Dinov2WithRegistersModel(config).save_pretrained(folder)
         yield recipe.model_copy(update={"critic": critic.model_copy(update={"weights": folder})})
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

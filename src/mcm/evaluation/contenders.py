@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mcm.backbones.hub import split_name
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError, nearest
 from mcm.evaluation.clips import EvaluationClip
@@ -113,6 +115,8 @@ def parse_contender(
 ) -> Contender:
     """Read ``MODEL[:option=value,…][@steps,…]``, as ``fluent:sampler=unipc,guidance=5@4,8``.
 
+    A model of a hub may have a revision, as in ``owner/name@v1.0:sampler=ddim@4``.
+
     Args:
         text: What the user wrote. Options are ``guidance``, ``label``, ``sampler`` and
             ``stochasticity``.
@@ -123,7 +127,7 @@ def parse_contender(
     Raises:
         UserError: The model is not there, an option is unknown or a value does not fit.
     """
-    body, _, steps = text.partition("@")
+    body, steps = _split_steps(text)
     model, _, rest = body.partition(":")
     find_model(model)
     options = dict(_option(part, text) for part in rest.split(",") if part)
@@ -141,6 +145,15 @@ def parse_contender(
     )
     _check_options(contender, text)
     return contender
+
+
+def _split_steps(text: str) -> tuple[str, str]:
+    """Return what stands before and after the last @, unless that begins a hub's revision."""
+    body, at, steps = text.rpartition("@")
+    of_hub = split_name(text.partition(":")[0]) is not None
+    if not at or (of_hub and not re.fullmatch(r"[\d,\s]+", steps)):
+        return text, ""
+    return body, steps
 
 
 def parse_steps(text: str, where: str = "steps") -> tuple[int, ...]:

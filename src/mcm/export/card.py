@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcm import __version__
-from mcm.backbones.adapters import read_notes
 from mcm.backbones.components import read_json
 from mcm.errors import UserError
+from mcm.export.base import Place
 from mcm.export.comfyui import HINTS
 from mcm.export.scheduler import scheduler_config
 from mcm.export.student import Exported
@@ -47,45 +48,59 @@ class CardOptions:
                     raise UserError(f"{field}: {path}: no such file")
 
 
-def card(exported: Exported, folder: Path, format: str, options: CardOptions) -> str:
+def card(
+    exported: Exported, place: str, format: str, options: CardOptions, notices: Sequence[str]
+) -> str:
     """Return the text of ``README.md`` with the metadata that model hubs read.
 
     Args:
         exported: What is exported.
-        folder: Where it will be, for the lines that load it.
+        place: Folder or repository where it will be, for the lines that load it.
         format: Of the export.
         options: What the user says.
+        notices: What the export lacks.
     """
-    name, base = exported.student.folder.name, exported.base
     head = [
-        "---",
-        f"license: {options.licence}",
-        f"base_model: {base}",
-        "library_name: diffusers",
-        "pipeline_tag: text-to-video",
-        "tags: [motion-consistency-model, text-to-video, few-step]",
-        "---",
-        f"# {name}: few-step video by motion consistency distillation",
+        *_metadata(exported.base, options.licence),
+        f"# {exported.name}: few-step video by motion consistency distillation",
         "",
-        f"A student of `{base}`{_revision(exported)} that generates video in 1 to 8 network steps, "
+        f"A student of {_base(exported.base)} that generates video in 1 to 8 network steps, "
         f"made with mcm {__version__} by motion consistency distillation (arXiv 2406.06890).",
         "",
     ]
     shown = [f"![{path.name}]({SAMPLES}/{path.name})" for path in options.samples]
     samples = ["## Samples", "", *shown, ""] if shown else []
-    use = _use(exported, folder, format, options.prompt)
-    return "\n".join([*head, *use, *samples, *_metrics(options.metrics), *_facts(exported)]) + "\n"
+    lacks = ["## What is not in it", "", *(f"- {text}" for text in notices), ""] if notices else []
+    use = _use(exported, place, format, options.prompt)
+    lines = [*head, *use, *lacks, *samples, *_metrics(options.metrics), *_facts(exported)]
+    return "\n".join(lines) + "\n"
 
 
-def _revision(exported: Exported) -> str:
-    return f" (revision `{exported.revision}`)" if exported.revision else ""
+def _metadata(base: Place, licence: str) -> list[str]:
+    """Return the lines for model hubs, which know teachers by their repositories alone."""
+    known = [f"base_model: {json.dumps(base.repository)}"] if base.repository else []
+    return [
+        "---",
+        f"license: {json.dumps(licence, ensure_ascii=False)}",
+        *known,
+        "library_name: diffusers",
+        "pipeline_tag: text-to-video",
+        "tags: [motion-consistency-model, text-to-video, few-step]",
+        "---",
+    ]
 
 
-def _use(exported: Exported, folder: Path, format: str, prompt: str) -> list[str]:
+def _base(base: Place) -> str:
+    if base.is_embedded:
+        return f"`{base.name}`, which comes with the package mcm,"
+    return f"`{base.title}`" + (f" (revision `{base.revision}`)" if base.revision else "")
+
+
+def _use(exported: Exported, place: str, format: str, prompt: str) -> list[str]:
     if format == "comfyui":
         return ["## Use", "", HINTS[exported.family], ""]
     config = scheduler_config(exported.backbone, exported.student.card)
-    code = usage(exported, folder, format, prompt, config["_class_name"])
+    code = usage(exported, place, format, prompt, config["_class_name"])
     return ["## Use", "", "```python", f"{code}```", ""]
 
 
@@ -107,11 +122,16 @@ def _metrics(report: Path | None) -> list[str]:
 
 
 def _facts(exported: Exported) -> list[str]:
-    notes = read_notes(exported.student.folder) | {"base": exported.base}
-    text = json.dumps(notes, indent=2, ensure_ascii=False)
+    places = {key: _base_name(place) for key, place in exported.places.items()}
+    text = json.dumps(exported.notes | places, indent=2, ensure_ascii=False)
     lines = ["## How it was made", "", "```json", text, "```", ""]
     recipe = exported.student.folder / FILE_NAME
     if recipe.is_file():
         text = recipe.read_text(encoding="utf-8").rstrip()
         lines += ["The whole recipe, its data included:", "", "```yaml", text, "```"]
     return lines
+
+
+def _base_name(place: Place) -> str:
+    """Return the name of a place with its revision, or of a folder without where it is."""
+    return place.name if place.is_public else place.title

@@ -33,6 +33,9 @@ HINTS = {
     "ltx": "Copy the file into ComfyUI's `models/loras`. Sample with euler, CFG 1.",
     "cogvideox": "Copy the file into ComfyUI's `models/CogVideo/loras` (CogVideoXWrapper).",
 }
+_MOTION_ATTENTION = re.compile(
+    r"(.*motion_modules\.\d+)\.transformer_blocks\.(\d+)\.attn([12])\.(to_q|to_k|to_v|to_out)(\.0)?"
+)
 Pairs = dict[str, tuple[Tensor, Tensor]]
 _WAN = {
     ".attn1.": ".self_attn.",
@@ -108,14 +111,11 @@ def image_keys(pairs: Pairs) -> dict[str, Tensor]:
 def motion_keys(pairs: Pairs) -> dict[str, Tensor]:
     """Return the attention of the motion layers as AnimateDiff's motion LoRA names it.
 
-    That layout has attention only; feed-forward layers of an adapter are left out.
+    That layout has attention only; `left_out` names the others.
     """
     tensors: dict[str, Tensor] = {}
     for module, (a, b) in pairs.items():
-        found = re.fullmatch(
-            r"(.*motion_modules\.\d+)\.transformer_blocks\.(\d+)\.attn([12])\.(to_q|to_k|to_v|to_out)(\.0)?",
-            module,
-        )
+        found = _MOTION_ATTENTION.fullmatch(module)
         if not found:
             continue
         place, block, attention, layer, _ = found.groups()
@@ -125,3 +125,9 @@ def motion_keys(pairs: Pairs) -> dict[str, Tensor]:
         )
         tensors[f"{key}.down.weight"], tensors[f"{key}.up.weight"] = half(a), half(b)
     return tensors
+
+
+def left_out(pairs: Pairs) -> list[str]:
+    """Return the motion layers that the layout of motion LoRA has no place for."""
+    motion = (module for module in pairs if "motion_modules." in module)
+    return [module for module in motion if not _MOTION_ATTENTION.fullmatch(module)]

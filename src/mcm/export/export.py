@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mcm.export.card import SAMPLES, CardOptions, card
 from mcm.export.comfyui import write_comfyui
 from mcm.export.lora import write_lora
 from mcm.export.motion import write_motion
+from mcm.export.notices import check_public, notices
 from mcm.export.pipeline import write_pipeline
 from mcm.export.student import Exported
 
@@ -28,6 +30,7 @@ def export_student(
     format: str = "lora",
     options: CardOptions | None = None,
     push: str | None = None,
+    base: str | None = None,
 ) -> Path:
     """Write a student in the layout of another tool, with a model card.
 
@@ -37,9 +40,13 @@ def export_student(
         format: ``lora``, ``pipeline``, ``motion`` or ``comfyui``.
         options: What the card says beside the facts.
         push: Repository of a model hub to upload it to, ``owner/name``.
+        base: Where others find the teacher: ``owner/name`` or ``owner/name@revision`` of a hub.
+
+    What the export lacks is said on standard error, and in the card.
 
     Raises:
-        UserError: The student, the format or the output cannot be.
+        UserError: The student, the format or the output cannot be, or it is for a hub and others
+            could not find its teacher.
     """
     if format not in FORMATS:
         guess = nearest(format, FORMATS)
@@ -49,13 +56,16 @@ def export_student(
         raise UserError(f"{output}: exists already; choose another folder")
     options = options or CardOptions()
     options.check()
-    exported = Exported.find(model)
+    exported = Exported.find(model, whole=format == "pipeline", said_base=base)
+    if push:
+        check_public(exported, format)
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         FORMATS[format](exported, part)
-        text = card(exported, output, format, options)
+        lacks = notices(exported, format)
+        text = card(exported, push or str(output), format, options, lacks)
         (part / "README.md").write_text(text, encoding="utf-8")
         for path in options.samples:
             (part / SAMPLES).mkdir(exist_ok=True)
@@ -64,6 +74,8 @@ def export_student(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    for text in lacks:
+        print(f"mcm: warning: {text}", file=sys.stderr)
     if push:
         upload(output, push)
     return output

@@ -40,7 +40,7 @@ def write_lora(exported: Exported, folder: Path) -> None:
             save_lora(exported.backbone, content.pairs, folder, name)
     scheduler = few_step_scheduler(exported.backbone, exported.student.card)
     scheduler.save_pretrained(folder / "scheduler")
-    exported.copy_notes(folder)
+    exported.write_notes(folder)
     exported.copy_auxiliary(folder)
 
 

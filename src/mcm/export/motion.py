@@ -29,7 +29,7 @@ def write_motion(exported: Exported, folder: Path) -> None:
             f"format: motion is for AnimateDiff, and {exported.files.name} is of family "
             f"{exported.family}; use lora or pipeline"
         )
-    network: Any = exported.merged().variants.base
+    network: Any = exported.merged.variants.base
     network.save_motion_modules(folder / MOTION_FOLDER)
     pairs = exported.lora[LORA_FILE].pairs
     image = {module: pair for module, pair in pairs.items() if MARK not in module}

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mcm.backbones.adapters import merge_adapter, read_adapter
+from mcm.backbones.adapters import merge_adapter, read_adapter, read_notes
 from mcm.backbones.components import read_json
 from mcm.backbones.folder import INDEX
-from mcm.backbones.loading import load_backbone
+from mcm.backbones.hub import beside_or_hub
 from mcm.backbones.lora_files import NOTES_FILE, LoraFile
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError
+from mcm.export.base import Place, said_place
+from mcm.export.teacher import load_teacher
 from mcm.recipe import FILE_NAME
 from mcm.sampling.catalog import ModelFiles, Student, find_model
 
 AUXILIARY = "auxiliary"
+_OF_A_RUN = "student"
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,30 @@ class Exported:
     Attributes:
         files: Where its parts are.
         student: The part that was trained.
+        whole: Whether text encoder and autoencoder of the teacher are needed.
+        said: Where others find the teacher, if the user says it.
     """
 
     files: ModelFiles
     student: Student
+    whole: bool = False
+    said: Place | None = None
 
     @classmethod
-    def find(cls, name_or_folder: str) -> Exported:
+    def find(
+        cls, name_or_folder: str, whole: bool = False, said_base: str | None = None
+    ) -> Exported:
         """Find a student.
+
+        Args:
+            name_or_folder: As for `find_model`.
+            whole: Whether text encoder and autoencoder of the teacher are needed.
+            said_base: ``OWNER/NAME`` or ``OWNER/NAME@REVISION`` of the teacher on a hub.
 
         Raises:
             UserError: There is none, or it is a teacher or a network of its own.
         """
+        said = None if said_base is None else said_place(said_base)
         files = find_model(name_or_folder)
         if files.student is None:
             raise UserError(
@@ -50,10 +66,16 @@ class Exported:
             )
         if files.student.mode != "lora":
             raise UserError(
-                f"{name_or_folder}: is a network of its own (student.mode: full), whose folders "
-                "stock diffusers loads as they are; expected an adapter"
+                f"{name_or_folder}: is a whole network ({files.student.mode}), whose folders stock "
+                "diffusers loads as they are; expected an adapter"
             )
-        return cls(files, files.student)
+        return cls(files, files.student, whole, said)
+
+    @property
+    def name(self) -> str:
+        """The student's name: of its folder, or of its run."""
+        folder = self.student.folder.resolve()
+        return folder.parent.name if folder.name == _OF_A_RUN else folder.name
 
     @property
     def family(self) -> str:
@@ -61,20 +83,17 @@ class Exported:
         return self.backbone.spec.family
 
     @property
-    def base(self) -> str:
-        """The teacher as others find it: its repository on a hub, or what the student calls it."""
-        return self._hub[0] or self.student.card.base
+    def base(self) -> Place:
+        """Where others find the teacher."""
+        return self.said or Place.of(self.files.teacher, self.student.card.base)
 
     @property
-    def revision(self) -> str:
-        """Commit of the teacher's repository, if it came from a hub."""
-        return self._hub[1]
-
-    @property
-    def _hub(self) -> tuple[str, str]:
-        """Repository and commit, as a hub's cache names its folders, or empty strings."""
-        found = re.search(r"models--(.+?)--([^/]+)/snapshots/(\w+)", self.files.teacher.as_posix())
-        return (f"{found[1]}/{found[2]}", found[3]) if found else ("", "")
+    def motion(self) -> Place | None:
+        """Where others find the motion modules of an image model."""
+        folder = self.motion_adapter
+        if folder is None or not self.of_image_model:
+            return None
+        return Place.of(folder, self.student.card.motion_adapter)
 
     @property
     def of_image_model(self) -> bool:
@@ -85,9 +104,8 @@ class Exported:
     @property
     def motion_adapter(self) -> Path | None:
         """Folder of the motion modules of an image model."""
-        notes = self.files.teacher / NOTES_FILE
-        named = read_json(notes, "a JSON object").get("motion_adapter") if notes.is_file() else None
-        folder = None if named is None else (self.files.teacher / named).resolve()
+        named = read_notes(self.files.teacher).get("motion_adapter")
+        folder = None if named is None else beside_or_hub(named, self.files.teacher).resolve()
         return self.files.motion_adapter or folder
 
     @property
@@ -101,10 +119,8 @@ class Exported:
 
     @cached_property
     def backbone(self) -> PipelineBackbone:
-        """The teacher, in float32 on the CPU."""
-        return load_backbone(
-            self.files.teacher, "cpu", "float32", motion_adapter=self.files.motion_adapter
-        )
+        """The teacher on the CPU, in the number format in which it is stored."""
+        return load_teacher(self.files.teacher, self.files.motion_adapter, self.whole)
 
     @cached_property
     def lora(self) -> dict[str, LoraFile]:
@@ -115,19 +131,32 @@ class Exported:
         """
         return read_adapter(self.backbone, self.student.folder)
 
+    @cached_property
     def merged(self) -> PipelineBackbone:
-        """Return a teacher of its own with the adapter added to its weights."""
-        backbone = load_backbone(
-            self.files.teacher, "cpu", "float32", motion_adapter=self.files.motion_adapter
-        )
-        merge_adapter(backbone, self.student.folder)
-        return backbone
+        """The same teacher, from now on with the adapter added to its weights."""
+        assert self.lora, "read before the weights that it is checked against change"
+        merge_adapter(self.backbone, self.student.folder)
+        return self.backbone
 
-    def copy_notes(self, folder: Path) -> None:
-        """Copy what makes the folder a student for us: its notes and its recipe."""
-        for name in (NOTES_FILE, FILE_NAME):
-            if (self.student.folder / name).is_file():
-                shutil.copy(self.student.folder / name, folder / name)
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where others find the teacher and its motion modules, by their keys in `mcm.json`."""
+        motion = {} if self.motion is None else {"motion_adapter": self.motion}
+        return {"base": self.base, **motion}
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What `mcm.json` says of the student, with its teacher as others find it."""
+        names = {key: place.name for key, place in self.places.items()}
+        card = {key: value for key, value in asdict(self.student.card).items() if value is not None}
+        return card | read_notes(self.student.folder) | names
+
+    def write_notes(self, folder: Path) -> None:
+        """Write what makes the folder a student for us: its notes and its recipe."""
+        text = json.dumps(self.notes, indent=2, ensure_ascii=False)
+        (folder / NOTES_FILE).write_text(text + "\n", encoding="utf-8")
+        if (self.student.folder / FILE_NAME).is_file():
+            shutil.copy(self.student.folder / FILE_NAME, folder / FILE_NAME)
 
     def copy_auxiliary(self, folder: Path) -> None:
         """Copy head and critic, with which others can continue the training."""

@@ -2,24 +2,27 @@
 
 A student is a folder with ``mcm.json`` and an adapter (or, after full fine-tuning, a network of
 its own) for the teacher that ``mcm.json`` names. A folder in the layout of diffusers
-(``model_index.json``) is a teacher.
+(``model_index.json``) is a teacher, or a merged student if its ``mcm.json`` says how to sample it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcm.backbones.adapters import read_notes
+from mcm.backbones.hub import beside_or_hub, locate, name_of
 from mcm.backbones.lora_files import NOTES_FILE, PEFT_CARD
+from mcm.backbones.native import SAMPLING
 from mcm.errors import UserError, nearest
 from mcm.sampling.published import (
     ORIGINAL_STEPS,
     PUBLISHED,
     TIMESTEP_SCALING,
     fetch_adapter,
-    fetch_teacher,
 )
 
 PIPELINE_FILE = "model_index.json"
@@ -34,12 +37,13 @@ class StudentCard:
     """What sampling must know of a student, as its ``mcm.json`` says.
 
     Attributes:
-        base: Name of the embedded teacher, or its folder (absolute, or relative to the
-            student's or the working folder).
+        base: Name of the embedded teacher, its folder (absolute, or relative to the student's or
+            the working folder), or OWNER/NAME@REVISION of a hub.
         original_steps: Solver grid points of its training.
         timestep_scaling: k of its c_skip and c_out.
         steps: Steps to take when the user does not say.
         stochasticity: γ of its sampler when the user does not say.
+        motion_adapter: Folder or hub name of the motion modules, where the base lacks them.
     """
 
     base: str
@@ -47,6 +51,7 @@ class StudentCard:
     timestep_scaling: float
     steps: int = STUDENT_STEPS
     stochasticity: float = 1.0
+    motion_adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Student:
     Attributes:
         folder: Holds its weights.
         card: How to sample it.
-        mode: `lora`, or `full` if it has a network of its own.
+        mode: `lora`, `full` if it has a network of its own, or `merged` if it is a whole pipeline.
     """
 
     folder: Path
@@ -70,7 +75,7 @@ class ModelFiles:
 
     Attributes:
         name: What the user called it.
-        teacher: Folder in the layout of diffusers.
+        teacher: Folder in the layout of diffusers; of a merged student its own.
         student: What changes the teacher's weights; ``None`` for the teacher itself.
         motion_adapter: Folder of the motion modules, where the teacher lacks them.
     """
@@ -89,45 +94,85 @@ def embedded_models() -> list[str]:
 
 
 def find_model(name_or_folder: str | Path) -> ModelFiles:
-    """Find a student or teacher.
+    """Find a student or teacher with all that it needs.
 
     Args:
-        name_or_folder: Name of an embedded model, a folder, or a published adapter's name. An
-            embedded name wins over a folder of the same name; write ``./name`` for the folder.
+        name_or_folder: As for `find_folder`.
 
     Raises:
         UserError: There is no such model, or its folder lacks something.
     """
-    name = str(name_or_folder)
-    folder = WEIGHTS / name if name in embedded_models() else Path(name_or_folder).expanduser()
-    if not folder.is_dir():
-        if name not in PUBLISHED:
-            raise UserError(_unknown(name))
-        folder = fetch_adapter(name)
-    if (folder / PIPELINE_FILE).is_file():
+    name, folder = str(name_or_folder), find_folder(name_or_folder)
+    student = _student_in(folder)
+    if student is None:
         return ModelFiles(name, folder)
-    if (folder / PEFT_CARD).is_file() and not (folder / NOTES_FILE).is_file():
-        return _published(name, folder)
-    if not (folder / NOTES_FILE).is_file():
+    if student.mode == "merged":
+        return ModelFiles(name, folder, student)
+    motion = student.card.motion_adapter
+    place = None if motion is None else beside_or_hub(motion, folder)
+    return ModelFiles(name, _teacher_folder(student), student, place)
+
+
+def find_student(name_or_folder: str | Path) -> Student | None:
+    """Find a student without its teacher; ``None`` for a teacher. As `find_model` otherwise."""
+    return _student_in(find_folder(name_or_folder))
+
+
+def find_folder(name_or_folder: str | Path) -> Path:
+    """Find the folder of a student or teacher.
+
+    Args:
+        name_or_folder: Name of an embedded model, a folder, a published adapter's name, or
+            OWNER/NAME or OWNER/NAME@REVISION of a hub; the first of these that there is. Write
+            ``./name`` for a folder with the name of an embedded model.
+
+    Raises:
+        UserError: There is no such model, or the hub cannot be reached.
+    """
+    name = str(name_or_folder)
+    if name in embedded_models():
+        return WEIGHTS / name
+    if name in PUBLISHED and not Path(name).is_dir():
+        return fetch_adapter(name)
+    folder = locate(name_or_folder)
+    if folder is None:
+        raise UserError(_unknown(name))
+    return folder
+
+
+def _student_in(folder: Path) -> Student | None:
+    """Return the student of a folder, or ``None`` if it holds a teacher.
+
+    Raises:
+        UserError: It holds neither, or nothing says the student's teacher.
+    """
+    if (folder / PIPELINE_FILE).is_file():
+        sampling = read_notes(folder).get(SAMPLING)
+        return None if sampling is None else _student(folder, sampling)
+    if (folder / NOTES_FILE).is_file():
+        return _student(folder, read_notes(folder))
+    if not (folder / PEFT_CARD).is_file():
         raise UserError(
             f"{folder}: holds no model; expected {NOTES_FILE} (a student) or {PIPELINE_FILE} "
             "(a teacher in the layout of diffusers)"
         )
-    student = _student(folder)
-    return ModelFiles(name, _teacher_folder(student), student)
-
-
-def _published(name: str, folder: Path) -> ModelFiles:
-    """Return a PEFT folder, whose teacher only its name tells."""
     if folder.name not in PUBLISHED:
         raise UserError(
             f"{folder}: a PEFT adapter, and nothing says its teacher; write {NOTES_FILE} into the "
             'folder: {"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0} (published '
             f"ones are known by their names: {', '.join(PUBLISHED)})"
         )
-    teacher, motion = fetch_teacher(folder.name)
-    card = StudentCard(PUBLISHED[folder.name].model, ORIGINAL_STEPS, TIMESTEP_SCALING)
-    return ModelFiles(name, teacher, Student(folder, card), motion)
+    base = PUBLISHED[folder.name]
+    card = StudentCard(
+        base.model, ORIGINAL_STEPS, TIMESTEP_SCALING, motion_adapter=base.motion_adapter
+    )
+    return Student(folder, card)
+
+
+def base_name(teacher: Path) -> str:
+    """Return what a student calls its teacher: by a name of the package or of a hub, or a path."""
+    place = teacher.resolve()
+    return place.name if place.parent == WEIGHTS.resolve() else name_of(teacher) or str(place)
 
 
 def adapter_hash(student: Student) -> str:
@@ -138,8 +183,7 @@ def adapter_hash(student: Student) -> str:
     return digest.hexdigest()
 
 
-def _student(folder: Path) -> Student:
-    notes = read_notes(folder)
+def _student(folder: Path, notes: Mapping[str, Any]) -> Student:
     try:
         card = StudentCard(
             base=str(notes["base"]),
@@ -147,8 +191,9 @@ def _student(folder: Path) -> Student:
             timestep_scaling=float(notes["timestep_scaling"]),
             steps=int(notes.get("steps", STUDENT_STEPS)),
             stochasticity=float(notes.get("stochasticity", 1.0)),
+            motion_adapter=notes.get("motion_adapter"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
             "base, original_steps and timestep_scaling"
@@ -157,16 +202,16 @@ def _student(folder: Path) -> Student:
 
 
 def _teacher_folder(student: Student) -> Path:
-    """Find the teacher that a card names: embedded, or a folder from there or from here."""
+    """Find the teacher that a card names: embedded, a folder from there or here, or of a hub."""
     name = student.card.base
     if name in embedded_models():
         return WEIGHTS / name
-    for place in (student.folder / name, Path(name).expanduser()):
-        if (place / PIPELINE_FILE).is_file():
-            return place
+    place = beside_or_hub(name, student.folder)
+    if (place / PIPELINE_FILE).is_file():
+        return place
     raise UserError(
         f"{student.folder / NOTES_FILE}: base: no teacher at {name!r}; expected an embedded name "
-        f"({_known()}) or a folder with {PIPELINE_FILE}"
+        f"({_known()}), a folder with {PIPELINE_FILE} or OWNER/NAME of a hub"
     )
 
 

@@ -52,7 +52,8 @@ class Denoiser:
         condition: Text states, one per sample.
         negative: Text states to steer away from, one for all or one per sample; ``None``
             turns guidance off.
-        guidance: Scale w + 1 of classifier-free guidance; 1 is none.
+        guidance: Scale w + 1 of classifier-free guidance; 1 is none. Of two experts, that of
+            the one for the noisier timesteps.
     """
 
     backbone: Backbone
@@ -86,4 +87,5 @@ class Denoiser:
         both = Condition.cat([negative, self.condition])
         y = self.backbone.predict(torch.cat([x_bcthw] * 2), torch.cat([t_b] * 2), both, want)
         uncond, cond = y.float().chunk(2)
-        return guide(cond, uncond, torch.tensor(self.guidance - 1.0, device=cond.device))
+        w = torch.tensor(self.guidance - 1.0, device=cond.device)
+        return guide(cond, uncond, self.backbone.spec.weight_at(w, t_b))

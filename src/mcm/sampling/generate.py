@@ -48,6 +48,10 @@ def generate_files(request: GenerateRequest, stream: TextIO | None = None) -> li
     with _warnings_to(stream):
         model = load(request.model, request.device, request.dtype)
     print(f"{model.name} loaded in {time.perf_counter() - start:.2f} s", file=stream)
+    if request.image is not None or request.control is not None:
+        from mcm.sampling.pictures import read_pictures
+
+        options |= read_pictures(request, model)
     paths: list[Path] = []
     for batch in _batches(jobs, request.batch_size):
         label = f"clip {len(paths) + 1}/{len(jobs)}"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mcm.backbones.adapters import load_adapter, merge_adapter
 from mcm.backbones.base import Backbone, Condition
+from mcm.backbones.control import Control
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
@@ -26,7 +27,9 @@ from mcm.safety import guard
 from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Denoise, Denoiser, Noise
+from mcm.sampling.following import check_windows, following
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
+from mcm.sampling.pixels import to_uint8
 from mcm.sampling.samplers import OnStep, Plan, find_sampler
 from mcm.sampling.windows import WindowedDenoiser
 
@@ -72,6 +75,8 @@ class VideoModel:
         negative_prompt: str = "",
         stochasticity: float | None = None,
         loop: bool = False,
+        image: NDArray[np.uint8] | None = None,
+        control: Control | None = None,
         on_step: OnStep | None = None,
     ) -> Clip:
         """Generate one clip; what is not given is the model's own.
@@ -88,6 +93,8 @@ class VideoModel:
             negative_prompt: What guidance steers away from.
             loop: Make the last frame lead on to the first.
             stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
+            image: As in :meth:`generate_batch`.
+            control: As in :meth:`generate_batch`.
             on_step: As in :meth:`generate_batch`.
 
         Raises:
@@ -96,7 +103,7 @@ class VideoModel:
         Warns:
             ModelWarning: The prompt is over the token limit; names what was cut.
         """
-        options = {
+        options: dict[str, Any] = {
             "steps": steps,
             "guidance": guidance,
             "sampler": sampler,
@@ -105,6 +112,8 @@ class VideoModel:
             "negative_prompt": negative_prompt,
             "stochasticity": stochasticity,
             "loop": loop,
+            "image": image,
+            "control": control,
         }
         return self.generate_batch([prompt], [seed], on_step=on_step, **options)[0]
 
@@ -113,6 +122,8 @@ class VideoModel:
         prompts: Sequence[str],
         seeds: Sequence[int],
         *,
+        image: NDArray[np.uint8] | None = None,
+        control: Control | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Clip]:
@@ -123,6 +134,9 @@ class VideoModel:
         Args:
             prompts: What the videos show.
             seeds: One per prompt.
+            image: First frame of all clips, RGB uint8 (h, w, 3) of the clips' size (LTX-Video, Wan
+                2.2 TI2V).
+            control: A ControlNet and the pictures that all clips follow (AnimateDiff).
             on_step: Called after each network step with its number from 1, the number of
                 steps, and the clean latents as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
@@ -143,7 +157,11 @@ class VideoModel:
             guard.check_prompt(prompt)
         self._warn(prompts, settings)
         timings: dict[str, float] = {}
-        with torch.inference_mode(), self.backbone.using(self.adapter):
+        with (
+            torch.inference_mode(),
+            self.backbone.using(self.adapter),
+            following(self.backbone, image, control),
+        ):
             with self.timed(timings, "text"):
                 denoise = self.denoiser(prompts, settings)
             with self.timed(timings, "network"):
@@ -223,11 +241,16 @@ class VideoModel:
         return stream(self, prompt, seed, overlap, options)
 
     def denoiser(self, prompts: Sequence[str], settings: Settings) -> Denoise:
-        """Bind the model to prompts, with guidance and windows if the settings ask for them."""
+        """Bind the model to prompts, with guidance and windows if the settings ask for them.
+
+        Raises:
+            UserError: Windows are asked for, and the clip follows pictures.
+        """
         denoise = self._guided(prompts, settings)
         spec = self.backbone.spec
         if settings.frames <= spec.frames and not settings.loop:
             return denoise
+        check_windows(self.backbone)
         return WindowedDenoiser(denoise, spec.latent_shape()[1], settings.loop)
 
     def _guided(self, prompts: Sequence[str], settings: Settings) -> Denoiser:
@@ -278,8 +301,8 @@ def load(
 
     Args:
         name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
-            folder, a folder in the layout of diffusers, or the name of a published adapter
-            (`modelscopet2v-laion`).
+            folder, a folder in the layout of diffusers, the name of a published adapter
+            (`modelscopet2v-laion`), or OWNER/NAME or OWNER/NAME@REVISION of a hub.
         device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
 
@@ -292,18 +315,14 @@ def load(
     backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
     defaults, place = _defaults(student, backbone), pick_device(device)
-    hashed = None if student is None or mode == "full" else adapter_hash(student)
+    hashed = adapter_hash(student) if student is not None and student.mode == "lora" else None
     return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
-
-
-def to_uint8(pixels_l3hw: Tensor) -> NDArray[np.uint8]:
-    """Turn pixels in [-1, 1], (l, 3, h, w), into frames, uint8, (l, h, w, 3)."""
-    frames = pixels_l3hw.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(frames.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
+    if student.mode == "merged":
+        return None
     if student.mode == "lora":
         merge_adapter(backbone, student.folder)
         return None

@@ -40,6 +40,10 @@ class GenerateRequest:
         stochasticity: How much of the noise between a student's steps is fresh, 0 to 1.
         loop: Make the last frame lead on to the first.
         alpha: Make the plain background transparent; for `frames`, `webp` and `sheet`.
+        image: Picture that the clips start from.
+        control: ControlNet to follow: its folder, or its name on a hub.
+        control_frames: What it follows: a video, a folder of pictures, or a picture.
+        control_scale: How strictly, from 0; 1 is the ControlNet's own measure.
         batch_size: Clips generated together.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
@@ -61,6 +65,10 @@ class GenerateRequest:
     stochasticity: float | None = None
     loop: bool = False
     alpha: bool = False
+    image: Path | None = None
+    control: str | None = None
+    control_frames: Path | None = None
+    control_scale: float = 1.0
     batch_size: int = 1
     device: str = "auto"
     dtype: str = "auto"
@@ -110,6 +118,7 @@ def plan_jobs(request: GenerateRequest) -> list[Job]:
     Raises:
         UserError: There is no prompt, a prompt or value is wrong, or a path is taken.
     """
+    _check_pictures(request)
     jobs = [_placed(job, request) for job in _asked_for(request)]
     seen: dict[Path, str] = {}
     for job in jobs:
@@ -121,6 +130,22 @@ def plan_jobs(request: GenerateRequest) -> list[Job]:
         seen[job.path] = job.prompt
         check_free(job.path, job.format, request.overwrite)
     return jobs
+
+
+def _check_pictures(request: GenerateRequest) -> None:
+    """Look whether the files of a request are there.
+
+    Raises:
+        UserError: One is not, or a ControlNet comes without pictures or pictures without it.
+    """
+    if (request.control is None) != (request.control_frames is None):
+        raise UserError(
+            "control: a ControlNet and its pictures go together; give --control and "
+            "--control-frames"
+        )
+    for field, path in (("image", request.image), ("control_frames", request.control_frames)):
+        if path is not None and not path.exists():
+            raise UserError(f"{field}: {path}: no such file")
 
 
 def parse_size(text: str) -> tuple[int, int]:

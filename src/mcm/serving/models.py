@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mcm.backbones.hub import split_name
 from mcm.errors import UserError, nearest
 from mcm.sampling.catalog import STUDENT_FOLDER, ModelFiles, find_model
 from mcm.sampling.pipeline import VideoModel, load
@@ -76,7 +77,7 @@ def load_models(config: ServeConfig) -> Models:
     """
     files: dict[str, ModelFiles] = {}
     for text in config.models:
-        name, source = split_name(text)
+        name, source = name_and_source(text)
         if name in files:
             raise UserError(
                 f"models: {files[name].name} and {source} are both called {name}; name one of "
@@ -87,16 +88,19 @@ def load_models(config: ServeConfig) -> Models:
     return Models([_load(name, one, teachers, config) for name, one in files.items()])
 
 
-def split_name(text: str) -> tuple[str, str]:
+def name_and_source(text: str) -> tuple[str, str]:
     """Return what requests call a model, and its embedded name or folder.
 
     Args:
         text: ``NAME=FOLDER``, or a folder, which gives its own name; a distillation's folder
-            `student` takes that of the folder around it.
+            `student` takes that of the folder around it, a hub's OWNER/NAME that after the owner.
     """
     name, equals, source = text.partition("=")
     if equals and re.fullmatch(r"[\w.-]+", name) and not Path(text).exists():
         return name, source
+    of_hub = split_name(text)
+    if of_hub and not Path(text).exists():
+        return Path(of_hub[0]).name, text
     folder = Path(os.path.abspath(Path(text).expanduser()))
     return (folder.parent if folder.name == STUDENT_FOLDER else folder).name, text
 

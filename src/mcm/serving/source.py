@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 
+from mcm.data.image import IMAGES
 from mcm.data.samples import SampleError
 from mcm.errors import UserError
-from mcm.sampling.edit_files import IMAGES, read_frames
+from mcm.sampling.edit_files import read_frames
 
 if TYPE_CHECKING:
     from mcm.serving.order import Order

@@ -19,7 +19,8 @@ from mcm.safety.guard import Refused
 from mcm.safety.publishing import prepare
 from mcm.sampling.clip import Clip
 from mcm.sampling.options import ModelWarning
-from mcm.sampling.pipeline import VideoModel, to_uint8
+from mcm.sampling.pipeline import VideoModel
+from mcm.sampling.pixels import to_uint8
 from mcm.sampling.samplers import OnStep
 from mcm.serving.clips import ClipFolder
 from mcm.serving.config import ServeConfig
