@@ -6,6 +6,7 @@ Each can also be had as ``mcm.NAME``. Errors that the caller can mend are `mcm.U
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,15 +75,20 @@ def edit(
         seed: Seed of the noise.
         **options: ``steps`` and ``stochasticity`` as in `generate`.
 
+    Returns:
+        The clip; saved, its manifest names the file that was edited and keeps that file's own.
+
     Raises:
         UserError: A file cannot be read, the model is no student, or a value is out of its range.
     """
     student = _loaded(model)
+    source = None if isinstance(video, np.ndarray) else Path(video)
     frames = video if isinstance(video, np.ndarray) else read_source(Path(video), student)
     region = (
         mask if mask is None or isinstance(mask, np.ndarray) else read_mask(Path(mask), student)
     )
-    return student.edit(frames, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+    clip = student.edit(frames, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+    return replace(clip, source=source)
 
 
 def stream(

@@ -41,7 +41,7 @@ class ProvenanceSection(Section):
     certificate: Place | None = None
     """PEM file: your certificate and those above it; null: a local one, made at first use."""
     key: Place | None = None
-    """PEM file: the certificate's private key (ECDSA P-256)."""
+    """PEM file: the certificate's private key: ECDSA (P-256, P-384, P-521), Ed25519 or RSA."""
     timestamps: Name | None = None
     """Address of a time-stamping authority (RFC 3161); null: no trusted time."""
     anchors: tuple[Place, ...] = ()

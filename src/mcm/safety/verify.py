@@ -111,6 +111,8 @@ def _manifest_lines(manifest: ManifestReport) -> list[str]:
     if manifest.ingredients:
         lines.append(f"made from: {', '.join(manifest.ingredients)}")
     told = manifest.generation or {}
+    if told.get("unmarked"):
+        told = {**told, "watermark": f"none, {told['unmarked']}"}
     return lines + [
         f"{name}: {told[name]}" for name in ("model", "seed", "watermark") if name in told
     ]
