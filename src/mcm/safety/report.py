@@ -89,7 +89,7 @@ class Report:
             "id": f"{mark.payload:08x}",
             "strength": round(mark.strength, 2),
             "false_alarm_at_most": seen.false_alarm,
-            "seconds": seen.marked,
+            "seconds": seen.marked and list(seen.marked),
         }
         detected = {name: asdict(detection) for name, detection in seen.detections.items()}
         return {
@@ -98,7 +98,7 @@ class Report:
             "manifest": asdict(self.manifest),
             "watermark": found,
             "frames": seen.frames,
-            "seconds": list(seen.spans),
+            "seconds": [list(span) for span in seen.spans],
             "unfinished": seen.unfinished or None,
             "detectors": detected or "not available",
         }
