@@ -3,7 +3,8 @@
     python benchmarks/moderation.py dev|test|fresh|later [--misses]
 
 The rules were made on `dev`. `test` was held apart, by the same author. `fresh` was written later
-and with none of the lists of words and names at hand, and then measured as it stood.
+and with none of the lists of words and names at hand, and then measured as it stood. `later` was
+written before the rules learnt other writings of names and words, by somebody who then taught them.
 
 Every prompt that should be refused and is written in Latin letters is tried a second time in a
 disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the part held

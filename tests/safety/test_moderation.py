@@ -144,8 +144,12 @@ def test_named_real_people(prompt: str, real: bool) -> None:
 
 def test_the_policy_adds_and_allows_names_and_terms() -> None:
     rules = ModerationSection(
-        people=("Zorblax",), allowed_people=("John Whitfield",), terms={"hate": ("frobnic*",)}
+        people=("Zorblax",),
+        allowed_people=("John Whitfield",),
+        terms={"hate": ("frobnic*", "re:zero", "de:gift")},
     )
+    assert categories("das gift", rules) == categories("re:zero", rules) == ["hate"]
+    assert categories("a gift", rules) == []
     assert categories("zorblax dancing", rules) == ["real_person"]
     assert categories("John Whitfield dancing", rules) == []
     assert categories("john-whitfield dancing", rules) == []

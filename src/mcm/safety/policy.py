@@ -103,7 +103,7 @@ class ModerationSection(Section):
     allowed_people: tuple[Name, ...] = ()
     """Names that may be shown, such as your own, with consent."""
     terms: dict[Category, tuple[Name, ...]] = Field(default_factory=dict)
-    """Further terms of a category, each a word or a phrase."""
+    """Further terms of a category, each a word or a phrase, as in ``mcm/safety/terms.yaml``."""
 
 
 class DetectionSection(Section):

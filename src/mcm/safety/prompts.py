@@ -23,7 +23,6 @@ GAP = "[ _-]"
 START, END = r"(?<![^\W_])", r"(?![^\W_])"
 """The edges of a word; an underscore joins no words."""
 _GROUP = re.compile(r"<(\w+)>")
-_BOUND = re.compile(r"([a-z]{2}):(.+)")
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 NOTHING = r"(?!)"
 
@@ -69,7 +68,7 @@ def load_rules(extra: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> Rules:
         for name, rules in content["categories"].items()
     }
     for name, terms in extra:
-        categories.setdefault(name, []).append((pattern(terms),))
+        categories.setdefault(name, []).append((pattern(terms, groups, tongues),))
     compiled = {name: tuple(rules) for name, rules in categories.items()}
     harmless = pattern(content["harmless"], groups).pattern
     return Rules(compiled, re.compile(harmless, re.IGNORECASE))
@@ -87,10 +86,10 @@ def pattern(
     """
     bodies: dict[tuple[str, str], list[str]] = {}
     for term in sorted(set(map(str, terms)), key=len, reverse=True):
-        bound = _BOUND.fullmatch(term)
-        language, phrase = (bound[1], bound[2]) if bound else ("", term)
-        start, body, end = _phrase(phrase, groups or {})
-        before = rf"\A{_spoken(language, tongues or {})}[\s\S]*?" if language else ""
+        language, colon, phrase = term.partition(":")
+        bound = bool(colon) and language in (tongues or {})
+        start, body, end = _phrase(phrase if bound else term, groups or {})
+        before = rf"\A{_spoken(language, tongues or {})}[\s\S]*?" if bound else ""
         bodies.setdefault((before + start, end), []).append(body)
     parts = (any_of(start, found, end) for (start, end), found in bodies.items())
     return re.compile("|".join(parts) or NOTHING)
