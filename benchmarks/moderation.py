@@ -1,9 +1,10 @@
 """Recall and false positives of the check of prompts, on the labelled prompts beside this file.
 
-    python benchmarks/moderation.py dev|test|fresh [--misses]
+    python benchmarks/moderation.py dev|test|fresh|later [--misses]
 
 The rules were made on `dev`. `test` was held apart, by the same author. `fresh` was written later
-and with none of the lists of words and names at hand, and then measured as it stood.
+and with none of the lists of words and names at hand, and then measured as it stood. `later` was
+written before the rules learnt other writings of names and words, by somebody who then taught them.
 
 Every prompt that should be refused and is written in Latin letters is tried a second time in a
 disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the part held
@@ -60,7 +61,7 @@ def share(hits: int, of: int) -> str:
 def main() -> None:
     """Print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["dev", "test", "fresh"])
+    parser.add_argument("part", choices=["dev", "test", "fresh", "later"])
     parser.add_argument("--misses", action="store_true")
     arguments = parser.parse_args()
     lines = (FOLDER / f"{arguments.part}.tsv").read_text(encoding="utf-8").splitlines()

@@ -13,6 +13,8 @@ from tests.sampling.test_edit import student
 import mcm
 from mcm import api
 from mcm.media import save_video
+from mcm.safety.inspection import inspect_manifest
+from mcm.safety.policy import ProvenanceSection
 from mcm.settings import Recipe
 
 SIDE = 32
@@ -60,6 +62,10 @@ def test_edit_takes_files_and_arrays(tmp_path: Path) -> None:
     assert np.array_equal(array.frames, file.frames)
     assert np.array_equal(array.frames[:, :, SIDE // 2 :], frames[:, :, SIDE // 2 :])
     assert not np.array_equal(array.frames, frames)
+    assert (array.source, file.source) == (None, tmp_path / "still.png")
+    report = inspect_manifest(file.save(tmp_path / "edited.mp4"), ProvenanceSection())
+    assert report.actions == ["c2pa.opened", "c2pa.edited"]
+    assert report.ingredients == ["still.png"]
 
 
 def test_edit_chooses_from_a_file(tmp_path: Path) -> None:

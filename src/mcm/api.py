@@ -6,6 +6,7 @@ Each can also be had as ``mcm.NAME``. Errors that the caller can mend are `mcm.U
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,18 +81,23 @@ def edit(
         seed: Seed of the noise.
         **options: ``steps`` and ``stochasticity`` as in `generate`.
 
+    Returns:
+        The clip; saved, its manifest names the file that was edited and keeps that file's own.
+
     Raises:
         UserError: A file cannot be read, the model is no student, or a value is out of its range.
     """
     student = _loaded(model)
-    if isinstance(video, str | Path):
-        pixels = read_source(Path(video), student, start, frames)
+    source = Path(video) if isinstance(video, str | Path) else None
+    if source is not None:
+        pixels = read_source(source, student, start, frames)
     elif start or frames is not None:
         raise UserError("start, frames: they choose from a file; of an array give a slice")
     else:
         pixels = video
     region = read_mask(Path(mask), student) if isinstance(mask, str | Path) else mask
-    return student.edit(pixels, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+    clip = student.edit(pixels, prompt, strength=strength, mask_hw=region, seed=seed, **options)
+    return replace(clip, source=source)
 
 
 def stream(

@@ -6,20 +6,32 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import c2pa
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.safety.conftest import FACTS, Frames
 
 from mcm.errors import UserError
 from mcm.media import FORMATS, read_metadata, save_image, save_video
-from mcm.safety.credentials import KEY, ROOT, Credentials, credentials, local_folder
+from mcm.safety.credentials import (
+    KEY,
+    ROOT,
+    Credentials,
+    _certificate,
+    credentials,
+    local_folder,
+)
 from mcm.safety.formats import sidecar_of
 from mcm.safety.home import secret
 from mcm.safety.inspection import inspect_manifest
 from mcm.safety.policy import ProvenanceSection
+from mcm.safety.provenance import OPAQUE
+from mcm.safety.verify import verify
 
 RULES = ProvenanceSection()
 
@@ -95,7 +107,61 @@ def test_editing_names_its_source_and_keeps_its_chain(
     assert (report.state, report.ingredients) == ("valid", [source])
     assert report.actions == ["c2pa.opened", "c2pa.edited"]
     with c2pa.Reader(path) as reader:
-        assert len(json.loads(reader.json())["manifests"]) == (2 if source == "in.mp4" else 1)
+        assert len(json.loads(reader.json())["manifests"]) == (1 if source == "in.txt" else 2)
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.webm"])
+def test_a_source_that_does_not_fit_its_sidecar_is_told(
+    output: str, tmp_path: Path, clean: Frames
+) -> None:
+    origin = save_video(clean[:3], tmp_path / "in.webm", fps=8, metadata=FACTS)
+    content = bytearray(origin.read_bytes())
+    content[len(content) // 2] ^= 1
+    origin.write_bytes(bytes(content))
+    path = save_video(clean[:3], tmp_path / output, fps=8, source=origin)
+    assert inspect_manifest(path, RULES).ingredients == ["in.webm"]
+    assert inspect_manifest(path, RULES).state == "valid"
+    with path.open("rb") as file:
+        beside = sidecar_of(path)
+        sidecar = beside.read_bytes() if beside.is_file() else None
+        kind = OPAQUE if sidecar else "video/mp4"
+        with c2pa.Reader(kind, file, manifest_data=sidecar) as reader:
+            ingredient = (reader.get_active_manifest() or {})["ingredients"][0]
+    failures = ingredient["validation_results"]["activeManifest"]["failure"]
+    assert "assertion.dataHash.mismatch" in [failure["code"] for failure in failures]
+
+
+def test_a_sidecar_that_is_none_costs_no_clip(tmp_path: Path, clean: Frames) -> None:
+    origin = save_video(clean[:3], tmp_path / "in.webm", fps=8)
+    sidecar_of(origin).write_bytes(b"no manifest")
+    path = save_video(clean[:3], tmp_path / "out.mp4", fps=8, source=origin)
+    report = inspect_manifest(path, RULES)
+    assert (report.state, report.ingredients) == ("valid", ["in.webm"])
+
+
+def test_a_source_that_is_gone_is_a_clear_error(tmp_path: Path, clean: Frames) -> None:
+    with pytest.raises(UserError, match=r"gone\.mp4, which was edited, cannot be read"):
+        save_video(clean[:2], tmp_path / "a.mp4", fps=8, source=tmp_path / "gone.mp4")
+    assert not list(tmp_path.glob("*a.mp4*"))
+
+
+def test_frames_edited_without_a_file_are_not_called_wholly_generated(
+    tmp_path: Path, clean: Frames
+) -> None:
+    path = save_video(clean[:2], tmp_path / "a.mp4", fps=8, metadata={**FACTS, "strength": 0.5})
+    with c2pa.Reader(path) as reader:
+        assert "digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in reader.json()
+
+
+def test_frames_too_small_for_the_mark_say_so(home: Path, tmp_path: Path, clean: Frames) -> None:
+    path = save_video(clean[:2, :40, :96], tmp_path / "a.mp4", fps=8, metadata=FACTS)
+    report = inspect_manifest(path, RULES)
+    assert report.generation is not None
+    assert report.generation["watermark"] is None
+    told = json.loads((home / "audit.jsonl").read_text())
+    for facts in (report.generation, told):
+        assert facts["unmarked"] == "frames of 96x40 pixels are too small, the least side is 64"
+    assert "watermark: none, frames of 96x40" in verify(path).as_text()
 
 
 def test_what_no_model_made_is_not_signed(tmp_path: Path, clean: Frames) -> None:
@@ -145,13 +211,53 @@ def test_a_certificate_of_ones_own_is_trusted_under_its_authority(
     assert inspect_manifest(path, trusting).trust == "trusted"
 
 
+KEYS: dict[str, Callable[[], Any]] = {
+    "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_the_key_says_the_algorithm(
+    kind: str, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    root, key = KEYS["P-256"](), KEYS[kind]()
+    chain = b"".join(_certificate(one, root).public_bytes(Encoding.PEM) for one in (key, root))
+    (tmp_path / "chain.pem").write_bytes(chain)
+    form = PrivateFormat.TraditionalOpenSSL if kind != "Ed25519" else PrivateFormat.PKCS8
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    pair = f"certificate: {tmp_path / 'chain.pem'}\n  key: {tmp_path / 'key.pem'}\n"
+    policy(f"provenance:\n  {pair}")
+    path = save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    assert inspect_manifest(path, RULES).state == "valid"
+    expected = {"P-256": "Es256", "P-384": "Es384", "P-521": "Es512", "RSA": "Ps256"}
+    with c2pa.Reader(path) as reader:
+        signature = (reader.get_active_manifest() or {})["signature_info"]
+    assert signature["alg"] == expected.get(kind, kind)
+
+
+def test_a_key_of_another_kind_is_a_clear_error(
+    tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    key = ec.generate_private_key(ec.SECP256K1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(pem)
+    place = tmp_path / "key.pem"
+    policy(f"provenance:\n  certificate: {place}\n  key: {place}\n")
+    with pytest.raises(UserError, match=r"provenance\.key: .*key\.pem cannot sign .*P-384"):
+        save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+
+
 def test_a_key_that_does_not_fit_is_a_clear_error(
     home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
 ) -> None:
     (tmp_path / "no.pem").write_text("nothing")
     place = tmp_path / "no.pem"
     policy(f"provenance:\n  certificate: {place}\n  key: {place}\n")
-    with pytest.raises(UserError, match=r"provenance: a\.mp4 cannot be signed with .*no\.pem"):
+    with pytest.raises(UserError, match=r"provenance\.key: .*no\.pem cannot sign"):
         save_video(clean[:2], tmp_path / "a.mp4", fps=8)
     assert not (tmp_path / "a.mp4").exists()
     assert not list(tmp_path.glob(".a.mp4*"))

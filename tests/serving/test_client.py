@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -145,6 +146,12 @@ def test_every_format_and_variant_comes_from_one_job(client: openai.OpenAI) -> N
         found, body = get(format=name)
         assert (found, body[: len(start)]) == (kind, start), name
     assert get(variant="thumbnail")[1].startswith(b"\x89PNG")
+    kind, manifest = get(variant="c2pa")
+    assert kind == "application/c2pa"
+    parts = {"file": get(format="webm")[1], "c2pa": manifest}
+    told = httpx.post(f"{client.base_url}verify", files=parts, timeout=120).json()
+    assert told["manifest"]["state"] == "valid"
+    assert told["manifest"]["actions"] == ["c2pa.created"]
     sheet = zipfile.ZipFile(io.BytesIO(get(variant="spritesheet")[1]))
     assert sorted(sheet.namelist()) == ["clip.json", "clip.png"]
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from tests.serving.live import Held, running, wait_until
 
+from mcm.media import save_video
+from mcm.safety.formats import sidecar_of
+from mcm.safety.verify import verify
 from mcm.serving.keys import read_keys
 
 pytest.importorskip("gradio")
@@ -60,7 +64,7 @@ def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Pa
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
         page.wait_for_selector("#gallery li:nth-child(2)")
         links = page.locator("#downloads a")
-        assert links.count() == 6
+        assert links.count() == 7
         for link in links.all():
             address = httpx.URL(page.url).join(link.get_attribute("href"))
             assert httpx.get(address, timeout=60).status_code == 200
@@ -116,6 +120,29 @@ def test_the_live_tab_plays_and_frees_its_place(browser: Any, tmp_path: Path) ->
                 httpx.get(f"{server.address}/v1/live", params=query, timeout=60).status_code == 200
             )
         )
+        page.close()
+
+
+def test_the_verify_tab_says_what_the_command_says(browser: Any, tmp_path: Path) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    path = save_video(frames, tmp_path / "a.webm", fps=8, metadata={"model": "<b>one</b>"})
+    with running(tmp_path / "serve", page=True) as server:
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.set_default_timeout(SECONDS)
+        page.goto(server.address)
+        page.get_by_role("tab", name="Verify").click()
+        go, report = page.get_by_role("button", name="Verify"), page.locator("#report textarea")
+        read = "([text]) => document.querySelector('#report textarea').value.includes(text)"
+        go.click()
+        page.wait_for_function(read, arg=["choose one first"])
+        page.get_by_label("File", exact=True).set_input_files(path)
+        go.click()
+        page.wait_for_function(read, arg=["manifest: none"])
+        page.get_by_label("Manifest beside it").set_input_files(sidecar_of(path))
+        go.click()
+        page.wait_for_function(read, arg=["manifest: valid"])
+        assert report.input_value() == verify(path).as_text().replace(str(path), "a.webm")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
         page.close()
 
 

@@ -48,6 +48,28 @@ def test_a_changed_and_a_foreign_file(server: Server, signed: Path) -> None:
         assert ask(server, bytes(content)).json()["result"] == "nothing found"
 
 
+def test_a_manifest_beside_the_file(server: Server, tmp_path: Path) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    content = save_video(frames, tmp_path / "a.webm", fps=8).read_bytes()
+    manifest = (tmp_path / "a.webm.c2pa").read_bytes()
+
+    def send(**parts: bytes) -> httpx.Response:
+        return httpx.post(f"{server.address}/v1/verify", files=parts, timeout=120)
+
+    assert send(file=content, c2pa=manifest).json()["manifest"]["state"] == "valid"
+    assert send(file=content).json()["manifest"]["state"] == "absent"
+    assert send(file=content[:-1] + b"x", c2pa=manifest).json()["result"] == "altered"
+    for parts, problem in (({"c2pa": manifest}, "file: missing"), ({"x": b""}, "x: unknown")):
+        answer = send(**parts)
+        assert answer.status_code == 400
+        assert problem in answer.json()["error"]["message"]
+
+
+def test_the_answer_for_readers(server: Server, signed: Path) -> None:
+    told = ask(server, signed.read_bytes(), accept="text/plain").text
+    assert told == verify(signed).as_text().replace(str(signed), "body")
+
+
 def test_larger_files_are_refused(server: Server) -> None:
     assert ask(server, b"\0" * (MOST_FILE + 1)).status_code == 413
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError
-from mcm.safety.home import home, secret
+from mcm.safety.home import made_home, secret
 
 FILE_NAME = "audit.jsonl"
 
 
 def log_path() -> Path:
-    """Return the log's file."""
-    return home() / FILE_NAME
+    """Return the log's file; its folder is made."""
+    return made_home() / FILE_NAME
 
 
 def digest(text: str) -> str:

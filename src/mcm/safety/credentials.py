@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcm.errors import UserError
-from mcm.safety.home import home, write_private
+from mcm.safety.home import home, made_home, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -57,6 +57,7 @@ def credentials(rules: ProvenanceSection) -> Credentials:
         return Credentials(read_pem(rules.certificate), read_pem(rules.key), local=False)
     folder = local_folder()
     if not folder.is_dir():
+        made_home()
         _make(folder)
     if os.name == "posix" and stat.S_IMODE((folder / KEY).stat().st_mode) & 0o077:
         raise UserError(

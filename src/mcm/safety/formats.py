@@ -6,7 +6,9 @@ from pathlib import Path
 
 WEBM = "video/webm"
 _UNKNOWN = "application/octet-stream"
+SIDECAR_TYPE = "application/c2pa"
 _SIDECAR_ENDING = ".c2pa"
+_MOST_SIDECAR = 64 << 20
 _MAGIC = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -39,3 +41,11 @@ def holds_manifest(kind: str) -> bool:
 def sidecar_of(path: Path) -> Path:
     """Return the file beside ``path`` that holds its manifest: ``clip.webm.c2pa``."""
     return path.parent / (path.name + _SIDECAR_ENDING)
+
+
+def read_sidecar(path: Path) -> bytes | None:
+    """Return the manifest beside a file; ``None`` if there is none or it is too large."""
+    beside = sidecar_of(path)
+    if not beside.is_file() or beside.stat().st_size > _MOST_SIDECAR:
+        return None
+    return beside.read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mcm.safety.credentials import ROOT, local_folder, read_pem
-from mcm.safety.formats import HEAD, holds_manifest, media_type, sidecar_of
+from mcm.safety.formats import HEAD, holds_manifest, media_type, read_sidecar
 from mcm.safety.manifest import GENERATION
 from mcm.safety.provenance import OPAQUE
 from mcm.safety.seal import seal_state
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 State = Literal["valid", "altered", "absent"]
 Trust = Literal["trusted", "this machine", "untrusted"]
-_MOST_SIDECAR = 64 << 20
 _TRACES = (b"jumdc2pa", b"jumdc2ma")
 _LONGEST_TRACE = 8
 _UNTRUSTED = "signingCredential.untrusted"
@@ -56,7 +55,7 @@ def inspect_manifest(path: Path, rules: ProvenanceSection) -> ManifestReport:
 
     with path.open("rb") as file:
         kind = media_type(file.read(HEAD))
-    sidecar = _sidecar(path)
+    sidecar = read_sidecar(path)
     if sidecar is None and not holds_manifest(kind):
         return ManifestReport("absent" if seal_state(path) is None else "altered")
     anchors = _anchors(rules)
@@ -127,13 +126,6 @@ def _has_trace(path: Path) -> bool:
                 return True
             before = piece[-_LONGEST_TRACE:]
     return False
-
-
-def _sidecar(path: Path) -> bytes | None:
-    beside = sidecar_of(path)
-    if not beside.is_file() or beside.stat().st_size > _MOST_SIDECAR:
-        return None
-    return beside.read_bytes()
 
 
 def _anchors(rules: ProvenanceSection) -> str:

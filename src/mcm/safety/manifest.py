@@ -15,6 +15,8 @@ _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _CREATED = _SOURCE_TYPES + "trainedAlgorithmicMedia"
 _EDITED = _SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 _PARENT = "source"
+_OF_EDITING = "strength"
+"""A setting that only edited clips have."""
 
 
 def definition(
@@ -26,13 +28,15 @@ def definition(
         title: Name of the file.
         format: Its media type.
         facts: JSON-ready: model, adapter, prompt, seed, settings, watermark.
-        source: Name and SHA-256 of the file that was edited, if one was.
+        source: Name and SHA-256 of the file that was edited, if one was. Of frames that were
+            edited without a file, the manifest says that not all of the clip was generated.
     """
     agent = {"name": "mcm", "version": __version__}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made: dict[str, Any] = {"softwareAgent": agent, "when": now}
     if source is None:
-        actions = [{"action": "c2pa.created", "digitalSourceType": _CREATED, **made}]
+        kind = _EDITED if _OF_EDITING in facts else _CREATED
+        actions = [{"action": "c2pa.created", "digitalSourceType": kind, **made}]
     else:
         opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PARENT]}}
         actions = [opened, {"action": "c2pa.edited", "digitalSourceType": _EDITED, **made}]

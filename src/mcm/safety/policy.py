@@ -41,7 +41,7 @@ class ProvenanceSection(Section):
     certificate: Place | None = None
     """PEM file: your certificate and those above it; null: a local one, made at first use."""
     key: Place | None = None
-    """PEM file: the certificate's private key (ECDSA P-256)."""
+    """PEM file: the certificate's private key: ECDSA (P-256, P-384, P-521), Ed25519 or RSA."""
     timestamps: Name | None = None
     """Address of a time-stamping authority (RFC 3161); null: no trusted time."""
     anchors: tuple[Place, ...] = ()
@@ -103,7 +103,7 @@ class ModerationSection(Section):
     allowed_people: tuple[Name, ...] = ()
     """Names that may be shown, such as your own, with consent."""
     terms: dict[Category, tuple[Name, ...]] = Field(default_factory=dict)
-    """Further terms of a category, each a word or a phrase."""
+    """Further terms of a category, each a word or a phrase, as in ``mcm/safety/terms.yaml``."""
 
 
 class DetectionSection(Section):

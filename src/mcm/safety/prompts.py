@@ -18,9 +18,15 @@ import yaml
 from mcm.safety.disguise import plain, readings
 
 TERMS = Path(__file__).with_name("terms.yaml")
+GAP = "[ _-]"
+"""What stands between the words of a phrase."""
+START, END = r"(?<![^\W_])", r"(?![^\W_])"
+"""The edges of a word; an underscore joins no words."""
 _GROUP = re.compile(r"<(\w+)>")
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_NOTHING = re.compile(r"(?!)")
+NOTHING = r"(?!)"
+
+Groups = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Rules:
 
     def match(self, prompt: str) -> list[str]:
         """Return the categories of a prompt, in the order of the rules."""
-        texts = [self.harmless.sub(" ", reading) for reading in readings(prompt)]
+        read = readings(self.harmless.sub(" ", prompt))
+        texts = [self.harmless.sub(" ", reading) for reading in read]
         return [
             category
             for category, rules in self.categories.items()
@@ -49,36 +56,70 @@ class Rules:
 def load_rules(extra: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> Rules:
     """Return the rules of ``terms.yaml`` and further terms, as pairs of category and terms."""
     content = yaml.safe_load(TERMS.read_text(encoding="utf-8"))
-    groups = {name: pattern(terms) for name, terms in content["groups"].items()}
+    tongues = {name: pattern(words).pattern for name, words in content["languages"].items()}
+    groups: dict[str, str] = {}
+    for name, terms in content["groups"].items():
+        groups[name] = pattern(terms, groups, tongues).pattern
     categories = {
-        name: [_rule(text, groups) for text in texts]
-        for name, texts in content["categories"].items()
+        name: [
+            tuple(pattern([part], groups, tongues) for part in str(rule).split(" + "))
+            for rule in rules
+        ]
+        for name, rules in content["categories"].items()
     }
     for name, terms in extra:
-        categories.setdefault(name, []).append((pattern(terms),))
+        categories.setdefault(name, []).append((pattern(terms, groups, tongues),))
     compiled = {name: tuple(rules) for name, rules in categories.items()}
-    return Rules(compiled, pattern(content["harmless"]))
+    harmless = pattern(content["harmless"], groups).pattern
+    return Rules(compiled, re.compile(harmless, re.IGNORECASE))
 
 
-def pattern(terms: Iterable[Any]) -> re.Pattern[str]:
-    """Return what matches any of the terms: whole words, `*` for further letters."""
-    parts = sorted({_term(plain(str(term))) for term in terms}, key=len, reverse=True)
-    return re.compile("|".join(parts)) if parts else _NOTHING
+def pattern(
+    terms: Iterable[Any], groups: Groups | None = None, tongues: Groups | None = None
+) -> re.Pattern[str]:
+    """Return what matches any of the terms.
+
+    Args:
+        terms: Words and phrases, as the head of ``terms.yaml`` explains.
+        groups: Patterns that `<name>` stands for.
+        tongues: Patterns of the words that tell a language, for terms such as `de:kind`.
+    """
+    bodies: dict[tuple[str, str], list[str]] = {}
+    for term in sorted(set(map(str, terms)), key=len, reverse=True):
+        language, colon, phrase = term.partition(":")
+        bound = bool(colon) and language in (tongues or {})
+        start, body, end = _phrase(phrase if bound else term, groups or {})
+        before = rf"\A{_spoken(language, tongues or {})}[\s\S]*?" if bound else ""
+        bodies.setdefault((before + start, end), []).append(body)
+    parts = (any_of(start, found, end) for (start, end), found in bodies.items())
+    return re.compile("|".join(parts) or NOTHING)
 
 
-def _term(term: str) -> str:
-    """Return one term as a pattern; scripts without spaces have no edges of words."""
-    body = re.escape(term).replace(r"\ \*\ ", r"\ (?:\w+\ ){0,2}").replace(r"\*", r"\w*")
-    return body if _SPACELESS.search(term) else rf"(?<!\w){body}(?!\w)"
+def any_of(start: str, bodies: Iterable[str], end: str) -> str:
+    """Return the pattern of any of some bodies between two edges, which are tried once for all."""
+    return f"{start}(?:{'|'.join(bodies)}){end}"
 
 
-def _rule(text: str, groups: Mapping[str, re.Pattern[str]]) -> tuple[re.Pattern[str], ...]:
-    return tuple(_part(part, groups) for part in str(text).split(" + "))
+def _spoken(language: str, tongues: Groups) -> str:
+    """Return what holds where a text has a word of a language and none of English."""
+    return rf"(?=[\s\S]*(?:{tongues[language]}))(?![\s\S]*(?:{tongues['en']}))"
 
 
-def _part(part: str, groups: Mapping[str, re.Pattern[str]]) -> re.Pattern[str]:
-    group = _GROUP.fullmatch(part.strip())
-    return pattern([part]) if group is None else groups[group[1]]
+def _phrase(phrase: str, groups: Groups) -> tuple[str, str, str]:
+    """Return a phrase as a pattern and its edges; scripts without spaces have none."""
+    pieces = _GROUP.split(phrase)
+    words = [_words(piece) for piece in pieces[::2]]
+    names = [f"(?:{groups[name]})" for name in pieces[1::2]]
+    body = "".join(word + name for word, name in zip(words, [*names, ""], strict=True))
+    spaced = not _SPACELESS.search(phrase)
+    return START if spaced and pieces[0] else "", body, END if spaced and pieces[-1] else ""
+
+
+def _words(text: str) -> str:
+    lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    escaped = re.escape(lead[:1] + plain(text) + (trail[:1] if text.strip() else ""))
+    escaped = escaped.replace(r"\ \*\ ", rf"{GAP}(?:\w+{GAP}){{0,2}}").replace(r"\*", r"\w*")
+    return escaped.replace(r"\ ", GAP).replace(r"\-", GAP)
 
 
 def _holds(rule: tuple[re.Pattern[str], ...], text: str) -> bool:

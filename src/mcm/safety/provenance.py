@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mcm.errors import UserError
 from mcm.safety.credentials import Credentials, credentials
-from mcm.safety.formats import HEAD, holds_manifest, media_type
+from mcm.safety.formats import HEAD, SIDECAR_TYPE, holds_manifest, media_type, read_sidecar
 from mcm.safety.manifest import definition, parent
 from mcm.safety.policy import ProvenanceSection
 from mcm.safety.seal import seal
+from mcm.safety.signer import make_signer
 
 if TYPE_CHECKING:
     import c2pa
 
 OPAQUE = "application/zip"
 """c2pa has no handler for WebM; under this type it hashes a file whole, whatever it holds."""
+_SIDECAR = "source.c2pa"
 _SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -41,7 +43,7 @@ def sign_file(
         title: Name under which the file will be known.
         facts: What its manifest says of how it was made; JSON-ready.
         rules: Who signs.
-        source: File that was edited; its manifest, if any, is kept as an ingredient's.
+        source: File that was edited; its manifest, in it or beside it, is kept as an ingredient's.
 
     Returns:
         The manifest to put beside the file, where the format cannot hold it.
@@ -80,15 +82,15 @@ def _sign(
                 if not embed:
                     builder.set_no_embed()
                 written: BinaryIO = target if embed else io.BytesIO()
-                signer = _signer(who, rules)
+                signer = make_signer(who, rules)
                 manifest = builder.sign(signer, kind if embed else OPAQUE, content, written)
         if embed:
             signed.replace(path)
     except c2pa.C2paError as error:
         whose = "the local signer" if who.local else str(rules.certificate)
         raise UserError(
-            f"provenance: {title} cannot be signed with {whose} ({error}); expected an ECDSA "
-            "P-256 key and a chain of certificates that C2PA accepts"
+            f"provenance: {title} cannot be signed with {whose} ({error}); expected a key and "
+            "a chain of certificates that fit together and that C2PA accepts"
         ) from None
     finally:
         signed.unlink(missing_ok=True)
@@ -97,31 +99,50 @@ def _sign(
     return None if embed else bytes(manifest)
 
 
-def _signer(who: Credentials, rules: ProvenanceSection) -> c2pa.Signer:
-    import c2pa
-
-    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, who.chain, who.key, rules.timestamps)
-    return c2pa.Signer.from_info(info)
-
-
 def _add_parent(builder: c2pa.Builder, source: Path) -> None:
     """Add what was edited with its chain; a format that c2pa cannot read is told by its hash."""
     import c2pa
 
     kind = _type_of(source)
-    described = json.dumps(parent(source.name, kind))
+    described = parent(source.name, kind)
     with source.open("rb") as content:
         try:
-            builder.add_ingredient(described, kind if holds_manifest(kind) else OPAQUE, content)
+            if (sidecar := read_sidecar(source)) is not None:
+                described |= _beside(content, kind, sidecar)
+                builder.add_resource(_SIDECAR, io.BytesIO(sidecar))
+            readable = kind if holds_manifest(kind) else OPAQUE
+            builder.add_ingredient(json.dumps(described), readable, content)
         except c2pa.C2paError:
-            builder.add_ingredient(described, OPAQUE, io.BytesIO())
+            plain = json.dumps(parent(source.name, kind))
+            builder.add_ingredient(plain, OPAQUE, io.BytesIO())
+
+
+def _beside(content: BinaryIO, kind: str, sidecar: bytes) -> dict[str, Any]:
+    """Return what an ingredient says of the manifest beside it, and how that fitted its file."""
+    import c2pa
+
+    context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
+    readable = kind if holds_manifest(kind) else OPAQUE
+    with c2pa.Reader(readable, content, manifest_data=sidecar, context=context) as reader:
+        active = json.loads(reader.json())["active_manifest"]
+        results = reader.get_validation_results()
+    content.seek(0)
+    data = {"format": SIDECAR_TYPE, "identifier": _SIDECAR}
+    return {"manifest_data": data, "active_manifest": active, "validation_results": results}
 
 
 def _described(source: Path | None) -> dict[str, Any] | None:
     if source is None:
         return None
-    with source.open("rb") as file:
-        return {"name": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    try:
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"provenance: {source}, which was edited, cannot be read ({error.strerror}); leave it "
+            "where it was until the clip is saved"
+        ) from None
+    return {"name": source.name, "sha256": digest}
 
 
 def _type_of(path: Path) -> str:

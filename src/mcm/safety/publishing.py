@@ -15,7 +15,7 @@ from mcm.safety.audit import record
 from mcm.safety.home import secret
 from mcm.safety.policy import active_policy
 from mcm.safety.provenance import sign_file
-from mcm.safety.watermark import PAYLOAD_BITS, embed
+from mcm.safety.watermark import LEAST_SIDE, PAYLOAD_BITS, embed
 
 Frames = NDArray[np.uint8]
 
@@ -28,23 +28,27 @@ class Publication:
         frames: Marked frames, uint8, (t, h, w, 3), or with alpha (t, h, w, 4).
         metadata: What the file says of itself; names the layers that are switched off.
         mark: Payload of the watermark; ``None`` where there is none.
+        unmarked: Why there is none; empty where there is one.
     """
 
     frames: Frames
     metadata: dict[str, Any]
     mark: int | None
+    unmarked: str = ""
 
     def sign(self, path: Path, title: str, source: Path | None = None) -> bytes | None:
         """Sign what was written; arguments and errors as `mcm.safety.provenance.sign_file`.
 
-        Every file is noted in the audit log with the payload of its mark.
+        Every file is noted in the audit log with the payload of its mark, or why it has none.
         """
         rules = active_policy().provenance
-        mark = None if self.mark is None else f"{self.mark:08x}"
-        record("written", file=title, watermark=mark, signed=rules.sign)
+        mark: dict[str, str | None] = {"watermark": None, "unmarked": self.unmarked}
+        if self.mark is not None:
+            mark = {"watermark": f"{self.mark:08x}"}
+        record("written", file=title, **mark, signed=rules.sign)
         if not rules.sign:
             return None
-        return sign_file(path, title, {**self.metadata, "watermark": mark}, rules, source)
+        return sign_file(path, title, {**self.metadata, **mark}, rules, source)
 
 
 def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publication:
@@ -59,7 +63,11 @@ def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publicati
     off = policy.switched_off()
     told = {**metadata, **({"switched_off": off} if off else {})}
     if not policy.watermark.mark:
-        return Publication(frames, told, None)
+        return Publication(frames, told, None, "switched off by the policy")
+    height, width = frames.shape[1:3]
+    if min(height, width) < LEAST_SIDE:
+        least = f"frames of {width}x{height} pixels are too small, the least side is {LEAST_SIDE}"
+        return Publication(frames, told, None, least)
     payload = instance_id(text)
     marked = np.concatenate([embed(frames[..., :3], payload), frames[..., 3:]], axis=-1)
     return Publication(marked, told, payload)

@@ -23,6 +23,7 @@ class Clip:
         seed: Seed of its noise; with the settings it gives the same clip again.
         settings: Model, sampler, steps, guidance and what else was chosen; JSON-ready.
         timings: Seconds spent in ``text``, ``network`` and ``decode``; of the whole batch.
+        source: File that was edited to make it; its manifest goes into that of the saved clip.
     """
 
     frames: NDArray[np.uint8]
@@ -31,6 +32,7 @@ class Clip:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    source: Path | None = None
 
     @property
     def seconds(self) -> float:
@@ -53,7 +55,6 @@ class Clip:
         format: str | None = None,
         alpha: bool = False,
         overwrite: bool = False,
-        source: Path | None = None,
     ) -> Path:
         """Write the clip with its metadata; arguments and errors as `mcm.media.save_video`."""
         from mcm.media import save_video
@@ -66,5 +67,5 @@ class Clip:
             format=format,
             alpha=alpha,
             overwrite=overwrite,
-            source=source,
+            source=self.source,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -73,7 +73,8 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
         seed=request.seed,
         steps=request.steps,
     )
-    path = clip.save(request.output, overwrite=request.overwrite, source=request.source)
+    edited = replace(clip, source=request.source)
+    path = edited.save(request.output, overwrite=request.overwrite)
     parts = ", ".join(f"{name} {value:.2f}" for name, value in clip.timings.items())
     print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream or sys.stderr)
     return path

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from mcm import __version__
-from mcm.media import FORMATS
+from mcm.safety.formats import sidecar_of
 from mcm.sampling.requests import slug
 from mcm.serving import verification
 from mcm.serving.body import DESCRIBED, MOST_BODY, MOST_UPLOAD, read_request
@@ -127,6 +127,8 @@ def find_job(video_id: Id, owner: Owner, service: Serving) -> Job:
 
 Found = Annotated[Job, Depends(find_job)]
 
+_ENDINGS = {"thumbnail": ".png", "c2pa": ".webm.c2pa"}
+_MANIFEST = {"Link": '<content?variant=c2pa>; rel="c2pa-manifest"'}
 open_router = APIRouter()
 router = APIRouter(responses=_FAULTS)
 
@@ -238,12 +240,16 @@ def cancel(job: Found, owner: Owner, service: Serving) -> Video:
 def content(
     job: Found,
     service: Serving,
-    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    variant: Literal["video", "thumbnail", "spritesheet", "c2pa"] = "video",
     format: Annotated[
         Format | None, Query(description="By default the one that the video was made with.")
     ] = None,
 ) -> FileResponse:
-    """Download a finished video in any format, an image of it, or its sprite sheet (zip)."""
+    """Download a finished video in any format, an image of it, or its sprite sheet (zip).
+
+    `c2pa` is the signed manifest of the WebM, which that format cannot hold; save it beside the
+    WebM as `NAME.webm.c2pa`.
+    """
     if job.status != COMPLETED:
         raise HTTPException(400, f"the video is {job.status}, there is nothing to download")
     order = job.read_order()
@@ -252,9 +258,13 @@ def content(
         path = service.file(job, wanted)
     except FileNotFoundError:
         raise HTTPException(404, f"no video {job.id}") from None
-    ending = path.suffix if wanted in FORMATS else ".png"
+    if wanted == "c2pa" and not path.is_file():
+        raise HTTPException(404, "no manifest: signing is switched off by the policy")
     return FileResponse(
-        path, media_type=TYPES[wanted], filename=f"{slug(order.prompt)}-{order.seed}{ending}"
+        path,
+        media_type=TYPES[wanted],
+        filename=f"{slug(order.prompt)}-{order.seed}{_ENDINGS.get(wanted, path.suffix)}",
+        headers=_MANIFEST if sidecar_of(path).is_file() else None,
     )
 
 

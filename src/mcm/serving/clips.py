@@ -14,6 +14,7 @@ import numpy as np
 
 from mcm.media import FORMATS, save_image, save_video
 from mcm.media.save import ALPHA_FORMATS
+from mcm.safety.formats import SIDECAR_TYPE, sidecar_of
 from mcm.sampling.clip import Clip
 from mcm.serving.order import Order
 from mcm.serving.source import Source
@@ -30,6 +31,7 @@ TYPES = {
     "frames": "application/zip",
     "sheet": "application/zip",
     "thumbnail": "image/png",
+    "c2pa": SIDECAR_TYPE,
 }
 """Everything that can be had of a clip, and its media type."""
 
@@ -89,7 +91,12 @@ class ClipFolder:
         return _read_facts(file.parent) if file.is_file() else None
 
     def file(self, id: str, format: str) -> Path:
-        """Return a clip's file in a format, one of `TYPES`; it is made when first asked for."""
+        """Return a clip's file in a format, one of `TYPES`; it is made when first asked for.
+
+        `c2pa` is the manifest beside the WebM, which is not there where signing is switched off.
+        """
+        if format == "c2pa":
+            return sidecar_of(self.file(id, "webm"))
         path = self._root / id / _file_name(format)
         with self._writing:
             if not path.is_file():

@@ -18,6 +18,7 @@ from mcm.serving.api import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
 from mcm.serving.page_live import live_tab
+from mcm.serving.page_verify import verify_tab
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, Job, QueueFullError
 
@@ -72,6 +73,7 @@ class Page:
             with gr.Tab("Clip"):
                 gallery = self._clip_tab()
             live_tab(self._service, EXAMPLES[0])
+            verify_tab()
             page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")
         return page
 

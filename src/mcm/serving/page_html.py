@@ -28,6 +28,8 @@ STYLE = """
 .links { display: flex; flex-wrap: wrap; gap: 8px; }
 .links a { padding: 10px 14px; border: 1px solid var(--border-color-primary);
   border-radius: 8px; }
+.choice { display: flex; flex-wrap: wrap; gap: 16px; padding: 8px; }
+.choice input { display: block; max-width: 100%; }
 .clips { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr));
   list-style: none; padding: 0; margin: 0; }
 .clips img { width: 100%; border-radius: 4px; }
@@ -118,6 +120,8 @@ def downloads(job: Job) -> str:
         f'<a download href="{_address(job.id, format=name)}">{_LABELS.get(name, name)}</a>'
         for name in FORMATS
     ]
+    manifest = _address(job.id, variant="c2pa")
+    links.append(f'<a download href="{manifest}">manifest beside webm (c2pa)</a>')
     return f'<nav class="links" aria-label="Download">{"".join(links)}</nav>'
 
 

@@ -90,7 +90,7 @@ def test_verify_asks_the_trained_detector(
     scores = []
     for name, frames in (("real", drawn(3)), ("made", synthetic(4))):
         write_mp4(tmp_path / f"{name}.mp4", frames[:, :, ::-1].copy(), 8, "")
-        said = verify(tmp_path / f"{name}.mp4").detections["forensic"]
+        said = verify(tmp_path / f"{name}.mp4").footage.detections["forensic"]
         assert said.score is not None, said.reason
         assert "held apart" in said.calibration
         scores.append(said.score)
@@ -109,7 +109,7 @@ def test_outside_its_domain_it_says_unknown(
     ):
         write_mp4(tmp_path / f"{name}.mp4", frames, 8, "")
         report = verify(tmp_path / f"{name}.mp4")
-        said = report.detections["forensic"]
+        said = report.footage.detections["forensic"]
         assert said.score is None
         assert reason in said.reason
         assert "detector forensic: unknown" in report.as_text()
