@@ -88,8 +88,9 @@ def edit(
         UserError: A file cannot be read, the model is no student, or a value is out of its range.
     """
     student = _loaded(model)
-    source = Path(video) if isinstance(video, str | Path) else None
-    if source is not None:
+    source = None
+    if isinstance(video, str | Path):
+        source = Path(video)
         pixels = read_source(source, student, start, frames)
     elif start or frames is not None:
         raise UserError("start, frames: they choose from a file; of an array give a slice")

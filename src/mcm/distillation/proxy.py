@@ -28,7 +28,7 @@ from mcm.evaluation.frechet import features, frechet_distance
 from mcm.evaluation.metric import Observations, Observer
 from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.networks import Judges
-from mcm.sampling.pipeline import to_uint8
+from mcm.sampling.pixels import to_uint8
 
 STEPS = 4
 REAL = 512
