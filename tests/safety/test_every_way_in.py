@@ -56,11 +56,27 @@ def by_api(server: Server, prompt: str) -> str:
 def by_page(server: Server, prompt: str) -> str:
     pytest.importorskip("gradio")
     from mcm.serving.page import Page
+    from mcm.serving.page_choices import lengths
 
     async def first() -> Any:
         visitor: Any = SimpleNamespace(username=None)
-        page = Page(server.service).generate(prompt, "student", 1, 0, "32x32", False, visitor)
-        return await anext(page)
+        seconds = lengths(server.service.models["student"])["value"]
+        return await anext(
+            Page(server.service).generate(
+                prompt=prompt,
+                model="student",
+                steps=1,
+                seed=0,
+                size="32x32",
+                seconds=seconds,
+                loop=False,
+                alpha=False,
+                avoid="",
+                guidance=None,
+                beside=False,
+                request=visitor,
+            )
+        )
 
     ids, pane, *_ = asyncio.run(first())
     return "made" if ids else str(pane)

@@ -66,12 +66,12 @@ def test_it_comes_back(attack: str, marked: Frames) -> None:
 
 @pytest.mark.parametrize("kind", ["brighter", "more contrast"])
 def test_a_white_ground_that_saturates_costs_no_mark(kind: str) -> None:
-    """Clip 126 of the evaluation split: over half of what is marked turns plain white."""
-    frames = render.decode(World().poor_video(126, "evaluation")[0])
+    """Clip 25 of the evaluation split: over half of what is marked turns plain white."""
+    frames = render.decode(World().poor_video(25, "evaluation")[0])
     marked = embed(frames, ID)
     shift, factor = {"brighter": (20, 1.0), "more contrast": (0, 1.2)}[kind]
     attacked = tone(shift, factor)(marked)
-    assert (attacked.min(-1) == 255).mean() > 0.4
+    assert (attacked.min(-1) == 255).mean() > 0.5
     mark = find(attacked)
     assert mark is not None
     assert (mark.payload, mark.hypotheses) == (ID, UNMOVED)
