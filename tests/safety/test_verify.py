@@ -267,7 +267,7 @@ def make_samples(folder: Path, frames: Frames) -> list[bytes]:
 def test_no_file_brings_it_down(tmp_path: Path, clean: Frames) -> None:
     *samples, manifest = make_samples(tmp_path, clean[:2])
     chance, path = random.Random(0), tmp_path / "hostile"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with Examiner(seconds=600) as examiner:  # a busy machine is no hang: processor time counts
         for number in range(HOSTILE):
             sample = samples[number % len(samples)]
@@ -280,8 +280,8 @@ def test_no_file_brings_it_down(tmp_path: Path, clean: Frames) -> None:
             assert report.code in (0, 3, 4)
             assert report.footage.unfinished == ""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert spent.ru_utime - before < 5 + 2 * HOSTILE
-    assert spent.ru_maxrss < 2 << 20
+    assert spent.ru_utime - before.ru_utime < 5 + 2 * HOSTILE
+    assert spent.ru_maxrss < max(2 << 20, before.ru_maxrss + 1)  # other tests had children too
 
 
 def test_enormous_pictures_are_not_read(tmp_path: Path) -> None:
