@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def verify(
     from mcm.safety.examiner import Examiner
 
     codes, missing = [0], False
-    with Examiner() as examiner:
+    with closing(Examiner()) as examiner:
         for file in files:
             try:
                 report = examiner.verify(file)

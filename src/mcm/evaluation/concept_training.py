@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mcm.data.fluent import render
-from mcm.data.fluent.concepts import CONCEPT_NAMES, CONCEPTS
-from mcm.data.fluent.scene import FRAMES, combinations, placement
+from mcm.data.fluent.concepts import CONCEPT_NAMES
+from mcm.data.fluent.scene import FRAMES, combinations
 from mcm.data.fluent.world import World
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
@@ -144,10 +144,7 @@ def _video_frames(shards: Path, clips: int) -> Iterator[Labelled]:
 def clean_frame(world: World, number: int, time: int) -> Labelled:
     """Return one clean frame of a train scene and its concept."""
     scene = world.scene(number)
-    sprites = world.pack.animation(CONCEPTS[scene.combination.concept].hexcode)
-    ground = render.backdrop(scene.combination.background, scene.shade)
-    place = placement(scene, time / (FRAMES - 1))
-    image = render.draw(sprites[time % len(sprites)], place, ground)
+    (image,) = world.draw_scene(scene, [time])
     return small(np.asarray(image)), scene.combination.concept
 
 

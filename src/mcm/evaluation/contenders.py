@@ -76,18 +76,19 @@ class Contender:
         model = self.video_model
         backbone = model.backbone
         assert isinstance(backbone, PipelineBackbone)
-        settings = resolve(
-            model.defaults,
-            backbone.spec,
-            steps=steps,
-            guidance=self.guidance,
-            sampler=self.sampler,
-            frames=protocol.frames,
-            size=protocol.size,
-            stochasticity=self.stochasticity,
-        )
+        settings = resolve(model.defaults, backbone.spec, **self._options(steps, protocol))
         format_ = str(backbone.dtype).removeprefix("torch.")
         return {**settings.as_dict(), "dtype": format_, "device": model.device.type}
+
+    def _options(self, steps: int, protocol: Protocol) -> dict[str, Any]:
+        return {
+            "steps": steps,
+            "guidance": self.guidance,
+            "sampler": self.sampler,
+            "frames": protocol.frames,
+            "size": protocol.size,
+            "stochasticity": self.stochasticity,
+        }
 
     @cached_property
     def _weights(self) -> str:
@@ -96,14 +97,7 @@ class Contender:
     def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
         """Generate the clip of a request in the protocol's size."""
         made = self.video_model.generate(
-            request.prompt,
-            steps=steps,
-            seed=request.seed,
-            guidance=self.guidance,
-            sampler=self.sampler,
-            frames=protocol.frames,
-            size=protocol.size,
-            stochasticity=self.stochasticity,
+            request.prompt, seed=request.seed, **self._options(steps, protocol)
         )
         return EvaluationClip(
             request.key, made.frames, request.prompt, request.combination, made.seconds

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mcm.errors import UserError
@@ -31,23 +30,12 @@ _SETTINGS = ("MCM_HOME", "MCM_POLICY")
 
 
 class Examiner:
-    """A process that verifies files, made when it is first needed; a context that ends it."""
+    """A process that verifies files, made when it is first needed; `close` ends it."""
 
     def __init__(self, seconds: float = MOST_SECONDS) -> None:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
-
-    def __enter__(self) -> Examiner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def verify(self, path: str | Path) -> Report:
         """Look at a file of any kind; what takes too long is told in the report.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from mcm.data.fluent.concepts import CONCEPTS
 from mcm.data.fluent.pack import Pack, default_pack
 from mcm.data.fluent.scene import (
     BACKGROUNDS,
+    FRAMES,
     MOTIONS,
     Combination,
     Scene,
@@ -82,12 +83,12 @@ class World:
         rng = self._rng("video", split, number, 1)
         return Clip(scene, captions.video_caption(scene.combination, rng), self.draw_scene(scene))
 
-    def draw_scene(self, scene: Scene) -> list[Image.Image]:
-        """Draw the clean frames of a scene."""
+    def draw_scene(self, scene: Scene, times: Iterable[int] = range(FRAMES)) -> list[Image.Image]:
+        """Draw the clean frames of a scene, or those of ``times`` alone."""
         sprites = self.pack.animation(CONCEPTS[scene.combination.concept].hexcode)
         ground = render.backdrop(scene.combination.background, scene.shade)
-        places = enumerate(path(scene))
-        return [render.draw(sprites[time % len(sprites)], place, ground) for time, place in places]
+        places = path(scene)
+        return [render.draw(sprites[time % len(sprites)], places[time], ground) for time in times]
 
     def poor_video(self, number: int, split: Split = "train") -> tuple[bytes, str, dict[str, Any]]:
         """Return a clip as the teacher sees it: mp4 bytes, caption, metadata."""
