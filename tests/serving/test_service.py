@@ -280,14 +280,19 @@ def stop_once(error: Exception, times: int = 1) -> Any:
     return check
 
 
+def one_running(service: Service, waiting: int) -> tuple[Job, list[Job]]:
+    """Ask for a clip, and while it is being made for others that fit in one batch."""
+    first = ask(service, steps=1)
+    wait_until(lambda: look(service, first).status == RUNNING)
+    return first, [ask(service, steps=1, seed=seed) for seed in range(waiting)]
+
+
 def test_a_clip_that_cannot_be_written_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held()
     with serving(tmp_path, held.models) as service:
-        first = ask(service, steps=1)
-        wait_until(lambda: look(service, first).status == RUNNING)
-        jobs = [ask(service, steps=1, seed=seed) for seed in range(3)]
+        first, jobs = one_running(service, waiting=3)
         write = clip_module._write_format
 
         def fail_for_second(folder: Path, format: str) -> None:
@@ -309,9 +314,7 @@ def test_jobs_of_a_batch_that_took_too_long_are_made_alone(
 ) -> None:
     held = Held()
     with serving(tmp_path, held.models) as service:
-        first = ask(service, steps=1)
-        wait_until(lambda: look(service, first).status == RUNNING)
-        jobs = [ask(service, steps=1, seed=seed) for seed in range(2)]
+        first, jobs = one_running(service, waiting=2)
         held.allow(1)
         finish(service, first)
         monkeypatch.setattr(Worker, "_check", stop_once(TimeLimitError()))

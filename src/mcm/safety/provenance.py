@@ -105,24 +105,23 @@ def _add_parent(builder: c2pa.Builder, source: Path) -> None:
 
     kind = _type_of(source)
     described = parent(source.name, kind)
+    readable = kind if holds_manifest(kind) else OPAQUE
     with source.open("rb") as content:
         try:
             if (sidecar := read_sidecar(source)) is not None:
-                described |= _beside(content, kind, sidecar)
+                described |= _beside(content, readable, sidecar)
                 builder.add_resource(_SIDECAR, io.BytesIO(sidecar))
-            readable = kind if holds_manifest(kind) else OPAQUE
             builder.add_ingredient(json.dumps(described), readable, content)
         except c2pa.C2paError:
             plain = json.dumps(parent(source.name, kind))
             builder.add_ingredient(plain, OPAQUE, io.BytesIO())
 
 
-def _beside(content: BinaryIO, kind: str, sidecar: bytes) -> dict[str, Any]:
+def _beside(content: BinaryIO, readable: str, sidecar: bytes) -> dict[str, Any]:
     """Return what an ingredient says of the manifest beside it, and how that fitted its file."""
     import c2pa
 
     context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
-    readable = kind if holds_manifest(kind) else OPAQUE
     with c2pa.Reader(readable, content, manifest_data=sidecar, context=context) as reader:
         active = json.loads(reader.json())["active_manifest"]
         results = reader.get_validation_results()
