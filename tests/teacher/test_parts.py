@@ -32,7 +32,7 @@ from mcm.teacher.text import MAX_TOKENS, make_tokenizer
 def corpus(clips: int = 10) -> ClipCorpus:
     numbers = torch.arange(clips)
     latents = torch.zeros(clips, 2, 4, 1, 1).half()
-    return ClipCorpus(latents, ["a"] * clips, numbers, numbers % 9, torch.zeros(clips, 4, 4))
+    return ClipCorpus(latents, ["a"] * clips, numbers, numbers % 9, torch.zeros(clips, 4, 5))
 
 
 def test_autoencoder_keeps_its_grid() -> None:

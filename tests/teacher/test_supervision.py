@@ -11,7 +11,7 @@ from mcm.data.fluent.scene import MOTIONS
 from mcm.teacher.motion import supervised
 from mcm.teacher.supervision import EDGE, place_maps, supervision_losses
 
-PLACES = torch.tensor([[[40.0, 88.0, 60.0, 90.0], [80.0, 64.0, 40.0, 0.0]]])
+PLACES = torch.tensor([[[40.0, 80.0, 60.0, 0.0, 180.0], [80.0, 64.0, 40.0, 0.0, 0.0]]])
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
@@ -22,13 +22,13 @@ def test_maps_show_size_place_and_turn(size: int) -> None:
     at = (torch.arange(size) + 0.5) * 128 / size
     presence = maps[0, :, 0]
     area = presence.sum((1, 2)) * (128 / size) ** 2
-    for found, (x, y, side, _) in zip(range(2), PLACES[0].tolist(), strict=True):
+    for found, (x, y, side, *_) in zip(range(2), PLACES[0].tolist(), strict=True):
         disc = math.pi * ((0.44 * side) ** 2 + (math.pi * EDGE) ** 2 / 3)
         assert area[found].item() == pytest.approx(disc, rel=0.02)
         share = presence[found] / presence[found].sum()
         assert (share.sum(0) @ at).item() == pytest.approx(x, abs=1.0)
         assert (share.sum(1) @ at).item() == pytest.approx(y, abs=1.0)
-    torch.testing.assert_close(maps[0, 0, 1:], torch.stack([0 * presence[0], presence[0]]))
+    torch.testing.assert_close(maps[0, 0, 1:], torch.stack([-presence[0], 0 * presence[0]]))
     torch.testing.assert_close(maps[0, 1, 1:], torch.stack([presence[1], 0 * presence[1]]))
 
 

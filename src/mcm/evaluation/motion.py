@@ -20,9 +20,8 @@ _SMALLEST_BOUNCE = 26.0
 _SMALLEST_GROWTH = math.log(1.32 / 0.68)
 _SHARE = 0.5
 _ORDER = 0.45
-_SPIN_RATES = (12.0, 32.0)
-_STILL_RATES = 6.0
-_SPIN_AGREEMENT = 0.25
+_SMALLEST_SWING = 1.0
+"""How far the area swings, over its mean, when an object turns once around its upright axis."""
 _FROZEN = 0.002
 _CONFIDENCE = 0.9
 
@@ -31,14 +30,12 @@ def named_motion(seen: Track) -> SeenMotion:
     """Return the motion that a track shows.
 
     A motion happens when it reaches at least half of what the world's smallest does; of several
-    the relatively largest counts, a spin before all. Most of the path's variance must follow
+    the relatively largest counts. Most of the path's variance must follow
     the motion, so that shuffled frames show none. ``still`` is an object that does nothing of
     that but is alive: its animation changes it. The order of a still clip's frames does not show.
     """
     if seen.confidence < _CONFIDENCE or seen.change < _FROZEN:
         return "none"
-    if spin_evidence(seen) > 0:
-        return "spin"
     strengths = evidence(seen)
     best = max(strengths, key=lambda motion: strengths[motion][0])
     strength, order = strengths[best]
@@ -58,6 +55,8 @@ def evidence(seen: Track) -> dict[Motion, tuple[float, float]]:
     across, across_order = _fit(x_t, time_t)
     down, down_order = _fit(y_t, time_t)
     drop, drop_order = _fit(y_t, hop_t)
+    side_t = np.abs(np.cos(2 * np.pi * (time_t + 0.5)))
+    swing, swing_order = _fit(seen.area_t / max(seen.area_t.mean(), 1e-9), side_t)
     growth, growth_order = _fit(0.5 * np.log(np.maximum(seen.area_t, 1.0)), time_t)
     return {
         "left": (-across / _SMALLEST_TRAVEL, across_order),
@@ -65,6 +64,7 @@ def evidence(seen: Track) -> dict[Motion, tuple[float, float]]:
         "up": (-down / _SMALLEST_TRAVEL, down_order),
         "down": (down / _SMALLEST_TRAVEL, down_order),
         "bounce": (-drop / _SMALLEST_BOUNCE, drop_order),
+        "spin": (swing / _SMALLEST_SWING, swing_order),
         "grow": (growth / _SMALLEST_GROWTH, growth_order),
         "shrink": (-growth / _SMALLEST_GROWTH, growth_order),
     }
@@ -76,19 +76,6 @@ def _fit(value_t: Array, course_t: Array) -> tuple[float, float]:
     slope = float(value @ course / (course @ course))
     explained = slope**2 * float(course @ course)
     return slope, explained / max(float(value @ value), 1e-12)
-
-
-def spin_evidence(seen: Track) -> float:
-    """Return by how much spinning explains a clip better than not turning; above 0 it spins.
-
-    A sun, alike every 30° and with a face that hides behind the watermark bar, stays undecided
-    in about half of poor clips; every other concept of the embedded world is decided.
-    """
-    rate_r = np.abs(seen.rate_r)
-    spinning = (rate_r >= _SPIN_RATES[0]) & (rate_r <= _SPIN_RATES[1])
-    agreement = float(seen.agreement_r[spinning].max())
-    standing = float(seen.agreement_r[rate_r <= _STILL_RATES].max())
-    return agreement - max(_SPIN_AGREEMENT, standing)
 
 
 class MotionFidelity(MeanMetric):

@@ -64,12 +64,12 @@ class ClipCorpus(LatentCorpus):
     Attributes:
         meaning_n: Number of the (concept, motion, background) combination of each clip.
         motion_n: Number of the motion in ``MOTIONS``.
-        placement_nt4: Place (x, y), side and angle of the object in each frame.
+        placement_nt5: Place (x, y), side, angle and turn of the object in each frame.
     """
 
     meaning_n: Tensor
     motion_n: Tensor
-    placement_nt4: Tensor
+    placement_nt5: Tensor
 
     def told_motions(self, index_b: Tensor, untold_b: Tensor) -> Tensor:
         """Return the motions' numbers of clips; that of none where the caption was dropped."""

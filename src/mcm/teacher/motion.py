@@ -106,8 +106,8 @@ class ClipLosses:
         losses = {"velocity": noised.loss(found)}
         if isinstance(self.corpus, ClipCorpus):
             motion_b = self.corpus.told_motions(index_b, row_b == self.states.empty)
-            placement_bt4 = self.corpus.placement_nt4[index_b][:, place_t]
-            inner = supervision_losses(maps, words, placement_bt4, motion_b)
+            placement_bt5 = self.corpus.placement_nt5[index_b][:, place_t]
+            inner = supervision_losses(maps, words, placement_bt5, motion_b)
             losses |= {name: ours.supervision * loss for name, loss in inner.items()}
         return losses
 

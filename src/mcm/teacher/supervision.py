@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mcm.data.fluent.render import EDGE_WIDTH
 from mcm.data.fluent.scene import FRAME_SIZE, MOTIONS
 
 MAPS = 3
-"""Channels of a map: presence, and presence times cosine and sine of the object's angle."""
+"""Channels of a map: presence, and presence times cosine and sine of the object's turn."""
 
 _FILL = 0.44
 """Radius of an object over its side."""
@@ -29,15 +30,16 @@ EDGE = 4.0
 """Width of a map's soft edge in pixels."""
 
 
-def place_maps(placement_bt4: Tensor, size: int) -> Tensor:
-    """Return maps (b, t, 3, size, size) of objects at placements (x, y, side, angle in degrees)."""
+def place_maps(placement_bt5: Tensor, size: int) -> Tensor:
+    """Return maps (b, t, 3, size, size) of objects at placements (x, y, side, angle, turn)."""
     fine = 2 * size
     at = (torch.arange(fine) + 0.5) * FRAME_SIZE / fine
-    x, y, side, angle = (value[..., None, None] for value in placement_bt4.unbind(-1))
-    distance = ((at - x) ** 2 + (at[:, None] - y) ** 2).sqrt()
+    x, y, side, _, turn = (value[..., None, None] for value in placement_bt5.unbind(-1))
+    radians = turn.deg2rad()
+    width = radians.cos().abs().clamp_min(EDGE_WIDTH)
+    distance = (((at - x) / width) ** 2 + (at[:, None] - y) ** 2).sqrt()
     presence = torch.sigmoid((_FILL * side - distance) / EDGE)
-    turn = angle.deg2rad().expand_as(presence)
-    maps = torch.stack([presence, presence * turn.cos(), presence * turn.sin()], 2)
+    maps = torch.stack([presence, presence * radians.cos(), presence * radians.sin()], 2)
     pooled: Tensor = F.avg_pool2d(maps.flatten(0, 2), 2).unflatten(0, maps.shape[:3])
     return pooled
 
@@ -81,18 +83,18 @@ class Supervised(nn.Module):
 
 
 def supervision_losses(
-    maps: list[Tensor], words: list[Tensor], placement_bt4: Tensor, motion_b: Tensor
+    maps: list[Tensor], words: list[Tensor], placement_bt5: Tensor, motion_b: Tensor
 ) -> dict[str, Tensor]:
     """Return the share of the maps' variance that heads miss, and the motions' cross-entropy.
 
     Args:
         maps: Found maps (b·t, 3, h, h), one of each head.
         words: Found logits (b, motions + 1), one of each head.
-        placement_bt4: Where objects are.
+        placement_bt5: Where objects are.
         motion_b: Number of the motion that each text names; the last for none.
     """
     sizes = {found.shape[-1] for found in maps}
-    wanted = {size: place_maps(placement_bt4, size).flatten(0, 1) for size in sizes}
+    wanted = {size: place_maps(placement_bt5, size).flatten(0, 1) for size in sizes}
     spread = {size: shown.var((0, 2, 3)) for size, shown in wanted.items()}
     missed = []
     for found in maps:

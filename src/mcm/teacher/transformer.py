@@ -199,8 +199,8 @@ def train_transformer(
             found, maps, words = network(noised.x_t, noised.t_b, states.states_ukd[row_b])
             own = network.own_places_loss(frames)
         motion_b = corpus.told_motions(index_b, row_b == states.empty)
-        placement_bt4 = corpus.placement_nt4[index_b[:, None], time_bt]
-        inner = supervision_losses(maps, words, placement_bt4, motion_b) | {"own": _OWN * own}
+        placement_bt5 = corpus.placement_nt5[index_b[:, None], time_bt]
+        inner = supervision_losses(maps, words, placement_bt5, motion_b) | {"own": _OWN * own}
         losses = {"velocity": noised.loss(found)}
         return losses | {name: supervision * loss for name, loss in inner.items()}
 

@@ -48,7 +48,7 @@ def test_motion_does_what_its_name_says(motion: Motion) -> None:
         places = path(scene)
         dx = places[-1].x - places[0].x
         dy = places[-1].y - places[0].y
-        turn = places[-1].angle - places[0].angle
+        turn = places[-1].turn - places[0].turn
         growth = places[-1].size / places[0].size
         truth = {
             "left": dx < -30,
@@ -56,7 +56,7 @@ def test_motion_does_what_its_name_says(motion: Motion) -> None:
             "up": dy < -30,
             "down": dy > 30,
             "bounce": np.ptp([place.y for place in places]) > 25 and abs(dy) < 1,
-            "spin": turn > 270,
+            "spin": turn > 330,
             "grow": growth > 1.5,
             "shrink": growth < 0.67,
             "still": dx == dy == turn == 0 and growth == 1,

@@ -22,6 +22,9 @@ WATERMARK_TEXT = "fluentstock"
 _WATERMARK_BOX = (0, 84, FRAME_SIZE, 104)
 _CRF = 30
 
+EDGE_WIDTH = 0.1
+"""A turning object seen from its edge is this wide, relative to its side."""
+
 
 def draw(sprite: Image.Image, place: Placement, backdrop: Image.Image) -> Image.Image:
     """Return the backdrop (RGB) with the sprite (RGBA) drawn over it with sub-pixel accuracy."""
@@ -41,17 +44,23 @@ def draw(sprite: Image.Image, place: Placement, backdrop: Image.Image) -> Image.
 def _inverse_affine(place: Placement, side: int) -> tuple[float, ...]:
     """Map a frame's pixel to the pixel of a sprite of ``side``: rotation, scale, shift."""
     scale = side / place.size
-    cos = scale * np.cos(np.radians(place.angle))
-    sin = scale * np.sin(np.radians(place.angle))
+    across = scale / shown_width(place.turn)
+    cos, sin = np.cos(np.radians(place.angle)), np.sin(np.radians(place.angle))
     half = side / 2
     return (
-        cos,
-        sin,
-        half - cos * place.x - sin * place.y,
-        -sin,
-        cos,
-        half + sin * place.x - cos * place.y,
+        across * cos,
+        across * sin,
+        half - across * (cos * place.x + sin * place.y),
+        -scale * sin,
+        scale * cos,
+        half + scale * (sin * place.x - cos * place.y),
     )
+
+
+def shown_width(turn: float) -> float:
+    """Return an object's width over its side after a turn in degrees; negative when mirrored."""
+    width = float(np.cos(np.radians(turn)))
+    return float(np.copysign(max(abs(width), EDGE_WIDTH), width))
 
 
 def backdrop(colour: str, shade: tuple[float, float], size: int = FRAME_SIZE) -> Image.Image:

@@ -50,8 +50,8 @@ class Scene:
         combination: What the caption says.
         size: Side of the object in pixels at rest.
         centre: Centre of the path in pixels, ``(x, y)``.
-        reach: Extent of the motion: pixels for translations, degrees clockwise
-            for ``spin``, relative size change for ``grow`` and ``shrink``.
+        reach: Extent of the motion: pixels for translations, degrees around the
+            upright axis for ``spin``, relative size change for ``grow`` and ``shrink``.
         tilt: Constant rotation in degrees.
         shade: Relative brightness of the background's top and bottom.
     """
@@ -66,12 +66,22 @@ class Scene:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object stands in one frame: centre and side in pixels, angle in degrees."""
+    """Where an object stands in one frame.
+
+    Attributes:
+        x: Centre in pixels from the left.
+        y: Centre in pixels from the top.
+        size: Side in pixels.
+        angle: Rotation in the picture in degrees, clockwise.
+        turn: Rotation around the object's upright axis in degrees: like a coin, it shows its
+            edge at 90 and its mirrored back at 180.
+    """
 
     x: float
     y: float
     size: float
     angle: float
+    turn: float = 0.0
 
 
 def split_of(combination: Combination) -> Split:
@@ -119,7 +129,7 @@ def _sample_reach(motion: Motion, rng: np.random.Generator) -> float:
         case "bounce":
             return float(rng.uniform(26, 40))
         case "spin":
-            return float(rng.uniform(300, 400))
+            return float(rng.uniform(340, 380))
         case "grow" | "shrink":
             return float(rng.uniform(0.32, 0.42))
         case "still":
@@ -135,7 +145,7 @@ def _within(half: float, rng: np.random.Generator) -> float:
 def placement(scene: Scene, time: float) -> Placement:
     """Return where the object stands at ``time`` in [0, 1] of the clip."""
     x, y = scene.centre
-    size, angle = scene.size, scene.tilt
+    size, turn = scene.size, 0.0
     along = scene.reach * (time - 0.5)
     match scene.combination.motion:
         case "left":
@@ -149,14 +159,14 @@ def placement(scene: Scene, time: float) -> Placement:
         case "bounce":
             y += scene.reach * (0.5 - abs(math.sin(2 * math.pi * time)))
         case "spin":
-            angle += scene.reach * time
+            turn = scene.reach * time
         case "grow":
             size *= 1 + scene.reach * (2 * time - 1)
         case "shrink":
             size *= 1 - scene.reach * (2 * time - 1)
         case "still":
             pass
-    return Placement(x, y, size, angle)
+    return Placement(x, y, size, scene.tilt, turn)
 
 
 def path(scene: Scene, frames: int = FRAMES) -> list[Placement]:
