@@ -48,7 +48,7 @@ def corpus(clips: int = 6, channels: int = 4, frames: int = 4) -> ClipCorpus:
         ["a fox moving left on a blue background", "a star going up"] * (clips // 2),
         torch.arange(clips),
         torch.arange(clips) % len(MOTIONS),
-        torch.rand(clips, frames, 4, generator=generator) * 60 + 30,
+        torch.rand(clips, frames, 5, generator=generator) * 60 + 30,
     )
 
 
