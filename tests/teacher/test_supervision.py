@@ -11,7 +11,7 @@ from mcm.data.fluent.scene import MOTIONS
 from mcm.teacher.motion import supervised
 from mcm.teacher.supervision import EDGE, place_maps, supervision_losses
 
-PLACES = torch.tensor([[[40.0, 80.0, 60.0, 0.0, 180.0], [80.0, 64.0, 40.0, 0.0, 0.0]]])
+PLACES = torch.tensor([[[40.0, 88.0, 60.0, 0.0, 180.0], [80.0, 64.0, 40.0, 0.0, 0.0]]])
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])

@@ -49,6 +49,7 @@ def test_motion_does_what_its_name_says(motion: Motion) -> None:
         dx = places[-1].x - places[0].x
         dy = places[-1].y - places[0].y
         turn = places[-1].turn - places[0].turn
+        assert {place.angle for place in places} == {scene.tilt}
         growth = places[-1].size / places[0].size
         truth = {
             "left": dx < -30,
