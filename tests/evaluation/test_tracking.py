@@ -46,9 +46,11 @@ def test_area_follows_the_size() -> None:
     assert np.sqrt(area / area[0]) == pytest.approx(sizes / sizes[0], rel=0.04)
 
 
-def test_area_follows_a_turn_around_the_upright_axis() -> None:
+@pytest.mark.parametrize("watermarked", [False, True])
+def test_area_follows_a_turn_around_the_upright_axis(watermarked: bool) -> None:
     turns = np.linspace(0, 360, 16)
-    area = track(moving([Placement(64, 64, 70, 0, turn) for turn in turns])).area_t
+    frames = moving([Placement(64, 64, 70, 0, turn) for turn in turns])
+    area = track(stamped(frames) if watermarked else frames).area_t
     assert area / area[0] == pytest.approx(np.abs(np.cos(np.radians(turns))), abs=0.12)
 
 

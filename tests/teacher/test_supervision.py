@@ -32,6 +32,14 @@ def test_maps_show_size_place_and_turn(size: int) -> None:
     torch.testing.assert_close(maps[0, 1, 1:], torch.stack([presence[1], 0 * presence[1]]))
 
 
+def test_an_object_seen_from_its_edge_is_a_thin_map_without_a_turn() -> None:
+    maps = place_maps(torch.tensor([[[64.0, 64.0, 80.0, 0.0, 90.0]]]), 16)[0, 0]
+    lit = maps[0] > 0.25
+    assert lit.any(1).sum() > 3 * lit.any(0).sum()
+    torch.testing.assert_close(maps[1], torch.zeros(16, 16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(maps[2], maps[0])
+
+
 def network() -> UNetMotionModel:
     torch.manual_seed(0)
     return video_unet()
