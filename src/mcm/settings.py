@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -28,6 +36,15 @@ def _check_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_check_device)]
 Size = Annotated[tuple[Count, Count], Strict(False)]
 Steps = Annotated[int, Field(ge=1, le=50)]
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
+
+
+StepChoices = Annotated[
+    tuple[Steps, ...], Strict(False), Field(min_length=1), BeforeValidator(_listed)
+]
 
 Representation = Literal["raw", "diff", "lcor", "gcor", "sgcor", "freql", "freqh", "learn"]
 
@@ -191,8 +208,11 @@ class TrajectoriesSection(Section):
 
     real_fraction: Fraction = 0.5
     """λ_real, the probability, per sample, of a real video instead of a generated one."""
-    self_generation_steps: Steps = 1
-    """Student steps that make a generated latent."""
+    self_generation_steps: StepChoices = (1,)
+    """Student steps that make a generated latent; of a list, one is drawn for each batch."""
+    judge_generated: bool = False
+    """The critic judges generated latents themselves instead of the student's jump from them, and
+    their last step learns (as in DMD2 and Self-Forcing)."""
 
 
 class OptimizerSection(Section):

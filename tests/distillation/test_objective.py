@@ -87,6 +87,61 @@ def test_only_the_samples_drawn_are_generated(
     torch.testing.assert_close(clean[~real_b], expected)
 
 
+def test_only_the_last_step_of_judged_latents_learns(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    settings = {"self_generation_steps": [3], "judge_generated": True, "real_fraction": 0.0}
+    objective = objective_of(recipe_of(trajectories=settings, motion={"weight": 0.0}))
+    scatter(objective)
+    draws = objective.draw(batch, seeded())
+    ends = objective.clean_latents(batch.latents_bcthw, batch.condition, draws)
+    inputs = []
+    with objective.backbone.using(STUDENT), torch.no_grad():
+        denoiser = Denoiser(objective.backbone, batch.condition)
+
+        def watch(x_bcthw: Tensor, t: Tensor, want: Any) -> Tensor:
+            inputs.append((x_bcthw, t))
+            return denoiser(x_bcthw, t, want)
+
+        watch.schedule = denoiser.schedule  # type: ignore[attr-defined]
+        noise = Noise.from_seeds(draws.seeds_b.tolist())
+        consistency(watch, noise, Plan(SHAPE, 3, 10))  # type: ignore[arg-type]
+    x_bcthw, t = inputs[-1]
+    again = objective.student(x_bcthw, t.expand(len(x_bcthw)), batch.condition)
+    torch.testing.assert_close(ends, again)
+    parameters = list(objective.backbone.adapter_parameters(STUDENT).values())
+    found = torch.autograd.grad(ends.square().sum(), parameters)
+    pairs = zip(found, torch.autograd.grad(again.square().sum(), parameters), strict=True)
+    for ours, expected in pairs:
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_critic_sees_generated_latents_when_asked(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch, judged: bool
+) -> None:
+    settings = {"judge_generated": judged, "real_fraction": 0.5}
+    objective = objective_of(recipe_of(trajectories=settings))
+    scatter(objective)
+    draws = objective.draw(batch, seeded(5))
+    assert 0 < draws.real_b.sum() < len(batch)
+    transition = objective.transition(batch, draws)
+    jumped = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
+    seen = torch.where(draws.real_b[:, None, None, None, None], jumped, transition.x0_bcthw)
+    wanted = objective.frames(batch, seen if judged else jumped, transition.condition, draws)
+    frames = objective.step(batch, seeded(5)).frames
+    assert frames is not None
+    torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
+
+
+def test_numbers_of_steps_are_drawn(objective_of: Make, recipe_of: Any, batch: Any) -> None:
+    objective = objective_of(recipe_of(trajectories={"self_generation_steps": [1, 2, 4]}))
+    drawn = {objective.draw(batch, seeded(seed)).generation_steps for seed in range(30)}
+    assert drawn == {1, 2, 4}
+    plain = objective_of(recipe_of(trajectories={"self_generation_steps": 4}))
+    assert plain.draw(batch, seeded()).generation_steps == 4
+
+
 def test_real_latents_only_need_no_generation(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class DrawConfig:
         frames: Pixel frames of a clip.
         judged_frames: Frames of a clip that the critic sees.
         time_weights: Relative probability of equal parts of the grid; ``None`` is uniform.
+        generation_steps: Equally likely numbers of steps of self-generated latents.
     """
 
     grid_points: int
@@ -32,6 +34,7 @@ class DrawConfig:
     frames: int = 1
     judged_frames: int = 1
     time_weights: tuple[float, ...] | None = None
+    generation_steps: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Draws:
         noise_bcthw: The noise of x_t.
         seeds_b: Seeds of the noise that generated latents start from.
         frames_bl: Pixel frames that the critic sees, ascending.
+        generation_steps: Steps that generated latents take, the same for all of the batch.
     """
 
     real_b: Tensor
@@ -55,10 +59,16 @@ class Draws:
     noise_bcthw: Tensor
     seeds_b: Tensor
     frames_bl: Tensor
+    generation_steps: int = 1
 
     def to(self, device: torch.device | str) -> Draws:
         """Move to a device."""
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -> Draws:
@@ -79,6 +89,7 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
         noise_bcthw=torch.randn(*shape, generator=generator),
         seeds_b=torch.randint(MOST_SEEDS, (batch,), generator=generator),
         frames_bl=sparse_frames(batch, config.frames, config.judged_frames, generator),
+        generation_steps=one_of(config.generation_steps, generator),
     )
 
 
@@ -87,6 +98,13 @@ def grid_indices(config: DrawConfig, batch: int, generator: torch.Generator) -> 
     weights = torch.tensor(config.time_weights or (1.0,), dtype=torch.float64)
     part_n = torch.arange(config.grid_points) * len(weights) // config.grid_points
     return torch.multinomial(weights[part_n], batch, replacement=True, generator=generator)
+
+
+def one_of(choices: Sequence[int], generator: torch.Generator) -> int:
+    """Draw one of equally likely choices; a single one takes no draw."""
+    if len(choices) == 1:
+        return choices[0]
+    return choices[int(torch.randint(len(choices), (), generator=generator))]
 
 
 def sparse_frames(batch: int, frames: int, count: int, generator: torch.Generator) -> Tensor:

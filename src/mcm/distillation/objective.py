@@ -21,7 +21,7 @@ from mcm.backbones.base import Backbone, Condition
 from mcm.diffusion import SolverGrid, l2, pseudo_huber
 from mcm.distillation.batch import CriticFrames, DistillBatch, Frames, Losses
 from mcm.distillation.draws import DrawConfig, Draws, draw
-from mcm.distillation.steps import jump, select, teacher_step
+from mcm.distillation.steps import LastStep, jump, select, teacher_step
 from mcm.distillation.target import copy_values, ema_update
 from mcm.distillation.variant import Variant, make_critic
 from mcm.motion import make_motion
@@ -42,6 +42,7 @@ class Transition:
         x_previous_bcthw: Where the teacher's step led.
         previous_b: Timesteps there.
         condition: Text states, after captions were dropped.
+        x0_bcthw: Clean latents that were noised; of generated ones the last step may learn.
     """
 
     x_bcthw: Tensor
@@ -49,6 +50,7 @@ class Transition:
     x_previous_bcthw: Tensor
     previous_b: Tensor
     condition: Condition
+    x0_bcthw: Tensor
 
 
 class MotionConsistency(nn.Module):
@@ -107,7 +109,10 @@ class MotionConsistency(nn.Module):
         weight = self.variant.motion.weight
         if self.critic is None:
             return Losses(weight * motion, {"motion": motion.detach()})
-        frames = self.frames(batch, student, transition.condition, draws)
+        judged = student
+        if self.variant.trajectories.judge_generated:
+            judged = select(draws.real_b, student, transition.x0_bcthw)
+        frames = self.frames(batch, judged, transition.condition, draws)
         adversarial = self.adversarial_loss(frames, generator)
         detached = Frames(frames.fake.pixels_n3hw.detach(), frames.fake.text_nd)
         return Losses(
@@ -138,6 +143,7 @@ class MotionConsistency(nn.Module):
             frames=(shape[2] - 1) * spec.temporal_factor + 1,
             judged_frames=self.variant.critic.frames_per_clip,
             time_weights=consistency.time_weights,
+            generation_steps=trajectories.self_generation_steps,
         )
         return draw(config, shape, generator).to(batch.latents_bcthw.device)
 
@@ -146,41 +152,45 @@ class MotionConsistency(nn.Module):
         condition = self._captions(batch.condition, draws.keep_b)
         x0 = self.clean_latents(batch.latents_bcthw, condition, draws)
         start_b, previous_b = self.grid.pair(draws.index_b)
-        x_bcthw = self.grid.add_noise(x0, draws.noise_bcthw, draws.index_b)
+        x_bcthw = self.grid.add_noise(x0.detach(), draws.noise_bcthw, draws.index_b)
         x_previous = teacher_step(
             self.backbone, x_bcthw, start_b, previous_b, (condition, self.empty), draws.w_b
         )
-        return Transition(x_bcthw, start_b, x_previous, previous_b, condition)
+        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0)
 
-    @torch.no_grad()
     def clean_latents(self, real_bcthw: Tensor, condition: Condition, draws: Draws) -> Tensor:
         """Mixed trajectories: per sample the real latent, or the student's own from noise."""
         chosen = (~draws.real_b).nonzero().flatten()
         if len(chosen) == 0:
             return real_bcthw
         seeds, shape = draws.seeds_b[chosen].tolist(), real_bcthw.shape[1:]
-        own = self.generate(seeds, shape, condition[chosen])
+        own = self.generate(seeds, shape, condition[chosen], draws.generation_steps)
         return real_bcthw.index_copy(0, chosen, own)
 
-    @torch.no_grad()
-    def generate(self, seeds: Sequence[int], shape: Sequence[int], condition: Condition) -> Tensor:
+    def generate(
+        self, seeds: Sequence[int], shape: Sequence[int], condition: Condition, steps: int
+    ) -> Tensor:
         """Sample the student: f_θ(noise, T), or a few steps with noise added between them.
+
+        Where the critic judges the result its last step has a gradient; no other ever has.
 
         Args:
             seeds: Seeds of the noise, one per sample.
             shape: Latents of one sample, (c, t, h, w).
             condition: Text states.
+            steps: Number of steps.
         """
         plan = Plan(
             (shape[0], shape[1], shape[2], shape[3]),
-            self.variant.trajectories.self_generation_steps,
+            steps,
             len(self.grid),
             self.variant.consistency.timestep_scaling,
             condition.tokens_bld.device,
         )
         with self.backbone.using(STUDENT):
-            denoiser = Denoiser(self.backbone, condition)
-            return consistency(denoiser, Noise.from_seeds(seeds), plan)
+            learns = self.variant.trajectories.judge_generated
+            denoise = LastStep(Denoiser(self.backbone, condition), steps, learns)
+            return consistency(denoise, Noise.from_seeds(seeds), plan)
 
     def student(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         """f_θ(x_t, t)."""

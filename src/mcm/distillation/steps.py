@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from mcm.backbones.base import Backbone, Condition
-from mcm.diffusion import consistency_function, convert, ddim_step, guide, per_sample
+from mcm.diffusion import (
+    Prediction,
+    Schedule,
+    consistency_function,
+    convert,
+    ddim_step,
+    guide,
+    per_sample,
+)
+from mcm.sampling.denoiser import Denoise
 
 
 def jump(
@@ -23,6 +34,35 @@ def jump(
     """
     x0 = backbone.predict(x_bcthw, t_b, condition, "x0").float()
     return consistency_function(backbone.schedule, x_bcthw, x0, t_b, scaling)
+
+
+@dataclass
+class LastStep:
+    """A sampler's denoiser of which only the last call may have a gradient.
+
+    So a sample of several steps costs the memory of one (Yin et al., DMD2, 2024, arXiv
+    2405.14867; Huang et al., Self-Forcing, 2025, arXiv 2506.08009).
+
+    Attributes:
+        denoise: The denoiser.
+        left: Calls that are left.
+        learns: Whether the last one has a gradient.
+    """
+
+    denoise: Denoise
+    left: int
+    learns: bool
+
+    @property
+    def schedule(self) -> Schedule:
+        """Schedule of the network."""
+        return self.denoise.schedule
+
+    def __call__(self, x_bcthw: Tensor, t: Tensor, want: Prediction) -> Tensor:
+        """Predict as the denoiser does."""
+        self.left -= 1
+        with torch.set_grad_enabled(self.learns and self.left == 0):
+            return self.denoise(x_bcthw, t, want)
 
 
 @torch.no_grad()
