@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Parts:
     schedule: Schedule
 
 
-class PipelineBackbone:
+class PipelineBackbone(ABC):
     """The contract of `mcm.backbones.base.Backbone`; a family adds how its network is called.
 
     Attributes:
@@ -210,9 +211,9 @@ class PipelineBackbone:
         )
         return pipeline
 
+    @abstractmethod
     def _run(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         """Call the network in its own format and return what it predicts, (b, c, t, h, w)."""
-        raise NotImplementedError
 
     def _extras(self) -> dict[str, Any]:
         """Return further arguments of the pipeline's class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from mcm.backbones.base import Condition
 Padding = Literal["counted", "masked", "zeroed"]
 
 
-class TextEncoder:
+class TextEncoder(ABC):
     """A tokenizer and a text encoder of transformers, frozen.
 
     Attributes:
@@ -36,9 +37,9 @@ class TextEncoder:
         """Size of a token's state."""
         return int(self.encoder.config.hidden_size)
 
+    @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Return the text states of prompts, float32; longer ones are cut."""
-        raise NotImplementedError
 
     def cut(self, prompt: str) -> str:
         """Return the end of a prompt that does not fit, or an empty string."""

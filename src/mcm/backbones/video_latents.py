@@ -10,6 +10,7 @@ gradient reaches the latents of those chunks only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ class VideoAutoencoder:
         return self._decode_all(raw_1cthw)[:, :, wanted]
 
 
-class CausalAutoencoder(VideoAutoencoder):
+class CausalAutoencoder(VideoAutoencoder, ABC):
     """A video autoencoder whose decoder works chunk by chunk from the start of the clip."""
 
     def _decode_some(self, raw_1cthw: Tensor, wanted: list[int]) -> Tensor:
@@ -105,13 +106,13 @@ class CausalAutoencoder(VideoAutoencoder):
         """Return the number of frames in the latent frames before one."""
         return (latent - 1) * self.temporal_factor + 1 if latent else 0
 
+    @abstractmethod
     def _chunks(self, latents: int) -> list[tuple[int, int]]:
         """Return start and end of the runs of latent frames that are decoded together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _decode_chunk(self, raw_1cthw: Tensor, caches: Any) -> tuple[Tensor, Any]:
         """Decode a run of latent frames after those that left the caches (``None``: the first)."""
-        raise NotImplementedError
 
 
 def _detached(caches: Any) -> Any:
