@@ -66,6 +66,17 @@ def test_every_motion_module_is_asked_and_the_sample_stays() -> None:
     assert unet.conv_in.weight.grad is not None and unet.conv_in.weight.grad.any()
 
 
+def test_clips_in_which_nothing_turns_have_finite_losses() -> None:
+    still = PLACES.clone()
+    still[..., 4] = 0
+    maps = [torch.zeros(2, 3, size, size, requires_grad=True) for size in (4, 8)]
+    words = [torch.zeros(1, len(MOTIONS) + 1)]
+    place = supervision_losses(maps, words, still, torch.tensor([3]))["place"]
+    place.backward()
+    assert place.isfinite() and 0.3 < place < 3
+    assert all(found.grad is not None and found.grad.isfinite().all() for found in maps)
+
+
 def test_right_answers_cost_nothing() -> None:
     maps = [place_maps(PLACES, size).flatten(0, 1) for size in (4, 8)]
     words = [torch.full((1, len(MOTIONS) + 1), -30.0).index_fill(1, torch.tensor([3]), 30.0)]

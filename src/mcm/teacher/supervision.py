@@ -26,6 +26,9 @@ MAPS = 3
 _FILL = 0.44
 """Radius of an object over its side."""
 
+_LEAST_SPREAD = 0.1
+"""Least variance of a channel over that of presence."""
+
 EDGE = 4.0
 """Width of a map's soft edge in pixels."""
 
@@ -95,7 +98,7 @@ def supervision_losses(
     """
     sizes = {found.shape[-1] for found in maps}
     wanted = {size: place_maps(placement_bt5, size).flatten(0, 1) for size in sizes}
-    spread = {size: shown.var((0, 2, 3)) for size, shown in wanted.items()}
+    spread = {size: _spread(shown) for size, shown in wanted.items()}
     missed = []
     for found in maps:
         size = found.shape[-1]
@@ -103,3 +106,12 @@ def supervision_losses(
         missed.append((error / spread[size]).mean())
     named = [F.cross_entropy(logits.float(), motion_b) for logits in words]
     return {"place": torch.stack(missed).mean(), "word": torch.stack(named).mean()}
+
+
+def _spread(maps_nchw: Tensor) -> Tensor:
+    """Return the variance of each channel, at least a share of the presence's.
+
+    The sine of the turn is 0 everywhere where nothing turns.
+    """
+    spread_c = maps_nchw.var((0, 2, 3))
+    return spread_c.clamp_min(_LEAST_SPREAD * float(spread_c[0]))
