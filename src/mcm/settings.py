@@ -142,11 +142,21 @@ class ConsistencySection(Section):
     """
     ema_decay: Decay = 0.95
     """EMA decay of the target network; 0 uses the student itself."""
+    segments: Count = 1
+    """Parts of the trajectory, each with consistency of its own; 1 is the whole of it.
+
+    With n parts the student is for n steps, without fresh noise between them (PCM).
+    """
     time_weights: Annotated[tuple[NonNegative, ...], Strict(False)] | None = None
     """Relative probability of equal parts of the grid, from least to most noise; null: uniform.
 
     `[1, 1, 1, 2]` draws the noisiest quarter of the grid twice as often as each other.
     """
+
+    @property
+    def stochasticity(self) -> float:
+        """γ of the student's sampler: segments are joined without fresh noise."""
+        return 1.0 if self.segments == 1 else 0.0
 
     @property
     def guidance_weights(self) -> tuple[float, float] | None:
@@ -157,6 +167,8 @@ class ConsistencySection(Section):
     def _check(self) -> ConsistencySection:
         if self.guidance is not None and self.guidance[0] > self.guidance[1]:
             raise ValueError("guidance: has its least number above its greatest")
+        if self.segments > self.grid_points:
+            raise ValueError("segments: is more than grid_points")
         if self.time_weights is not None and not sum(self.time_weights) > 0:
             raise ValueError("time_weights: has no positive number")
         return self

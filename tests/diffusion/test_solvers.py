@@ -19,6 +19,7 @@ from mcm.diffusion import (
     ddim_step,
     dpmpp_2m_step,
     euler_step,
+    few_step_timesteps,
     guide,
 )
 
@@ -46,6 +47,19 @@ def test_the_grid_walks_down_to_zero(steps: int) -> None:
 def test_the_grid_of_fifty_steps() -> None:
     grid = SolverGrid.evenly(SCHEDULES["variance"], 50)
     assert grid.timesteps_n.tolist() == list(range(19, 1000, 20))
+
+
+@pytest.mark.parametrize(("points", "segments"), [(20, 4), (20, 3), (50, 8), (7, 7), (10, 1)])
+def test_segments_end_where_a_sampler_of_as_many_steps_goes_on(points: int, segments: int) -> None:
+    schedule = SCHEDULES["variance"]
+    grid = SolverGrid.evenly(schedule, points)
+    ends_n = grid.segment_ends(segments)
+    visited = few_step_timesteps(segments, points, schedule).tolist()
+    assert ends_n[0] == -1 and (ends_n < torch.arange(points)).all()
+    for start, following in zip(visited, [*visited[1:], None], strict=True):
+        end = int(ends_n[grid.timesteps_n.tolist().index(start)])
+        assert (None if end < 0 else int(grid.timesteps_n[end])) == following
+    assert (ends_n.diff() >= 0).all() and len(ends_n.unique()) == segments
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

@@ -134,6 +134,53 @@ def test_the_critic_sees_generated_latents_when_asked(
     torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
 
 
+def test_segments_are_compared_where_they_end(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    """Within a segment DDIM leads to its end; what is there already stays; the last is clean."""
+    objective = objective_of(recipe_of(consistency={"segments": 5, "grid_points": 10}))
+    scatter(objective)
+    index_b = torch.tensor([9, 8, 0, 1])
+    draws = replace(objective.draw(batch, seeded()), index_b=index_b)
+    transition = objective.transition(batch, draws)
+    assert transition.end_b.tolist() == [7, 7, -1, -1]
+    x0 = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
+    target = objective.target(transition)
+    ours, theirs = objective.arrivals(transition, x0, target)
+    schedule, grid = objective.backbone.schedule, objective.grid
+    for row in (0, 1):
+        now = schedule.alpha_sigma(transition.start_b[row])
+        end = schedule.alpha_sigma(grid.timesteps_n[7])
+        epsilon = (transition.x_bcthw[row] - now.alpha * x0[row]) / now.sigma
+        torch.testing.assert_close(ours[row], end.alpha * x0[row] + end.sigma * epsilon)
+    torch.testing.assert_close(theirs[1], transition.x_previous_bcthw[1])
+    assert torch.equal(ours[2:], x0[2:]) and torch.equal(theirs[2:], target[2:])
+
+
+def test_one_segment_is_the_whole_trajectory(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of())
+    transition = objective.transition(batch, objective.draw(batch, seeded()))
+    x0 = torch.randn(SHAPE).expand(len(batch), *SHAPE)
+    assert (transition.end_b == -1).all()
+    ours, theirs = objective.arrivals(transition, x0, -x0)
+    assert torch.equal(ours, x0) and torch.equal(theirs, -x0)
+
+
+def test_segments_are_sampled_without_fresh_noise(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    objective = objective_of(recipe_of(consistency={"segments": 2}))
+    scatter(objective)
+    found = objective.generate([5], SHAPE, batch.condition[:1], 2)
+    with objective.backbone.using(STUDENT), torch.no_grad():
+        denoiser = Denoiser(objective.backbone, batch.condition[:1])
+        plan = Plan(SHAPE, 2, 10, stochasticity=0.0)
+        expected = consistency(denoiser, Noise.from_seeds([5]), plan)
+    torch.testing.assert_close(found, expected)
+
+
 def test_numbers_of_steps_are_drawn(objective_of: Make, recipe_of: Any, batch: Any) -> None:
     objective = objective_of(recipe_of(trajectories={"self_generation_steps": [1, 2, 4]}))
     drawn = {objective.draw(batch, seeded(seed)).generation_steps for seed in range(30)}

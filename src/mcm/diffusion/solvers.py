@@ -51,6 +51,18 @@ class SolverGrid:
         device = index_b.device
         return self.timesteps_n.to(device)[index_b], self.previous_n.to(device)[index_b]
 
+    def segment_ends(self, segments: int) -> Tensor:
+        """Return the grid index at which the segment of each point ends, (N,); −1 is clean data.
+
+        Segments lie between the timesteps of sampling in as many steps
+        (:func:`mcm.diffusion.few_step_timesteps`).
+        """
+        total = len(self)
+        starts = [total - 1 - k * total // segments for k in range(segments)]
+        return torch.tensor(
+            [max((s for s in starts if s < n), default=-1) for n in range(total)], dtype=torch.long
+        )
+
     def add_noise(self, x0: Tensor, noise: Tensor, index_b: Tensor) -> Tensor:
         """x_t at the grid points ``index_b``, with pure noise (zero SNR) at the last."""
         start_b, _ = self.pair(index_b)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mcm.backbones.base import Backbone, Condition
-from mcm.diffusion import SolverGrid, l2, pseudo_huber
+from mcm.diffusion import SolverGrid, convert, ddim_step, l2, pseudo_huber
 from mcm.distillation.batch import CriticFrames, DistillBatch, Frames, Losses
 from mcm.distillation.draws import DrawConfig, Draws, draw
 from mcm.distillation.steps import LastStep, jump, select, teacher_step
@@ -43,6 +43,7 @@ class Transition:
         previous_b: Timesteps there.
         condition: Text states, after captions were dropped.
         x0_bcthw: Clean latents that were noised; of generated ones the last step may learn.
+        end_b: Grid indices at which the segments of the start end; −1 is clean data.
     """
 
     x_bcthw: Tensor
@@ -51,6 +52,7 @@ class Transition:
     previous_b: Tensor
     condition: Condition
     x0_bcthw: Tensor
+    end_b: Tensor
 
 
 class MotionConsistency(nn.Module):
@@ -105,7 +107,7 @@ class MotionConsistency(nn.Module):
         draws = self.draw(batch, generator)
         transition = self.transition(batch, draws)
         student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
-        motion = self.motion_loss(student, self.target(transition))
+        motion = self.motion_loss(*self.arrivals(transition, student, self.target(transition)))
         weight = self.variant.motion.weight
         if self.critic is None:
             return Losses(weight * motion, {"motion": motion.detach()})
@@ -156,7 +158,9 @@ class MotionConsistency(nn.Module):
         x_previous = teacher_step(
             self.backbone, x_bcthw, start_b, previous_b, (condition, self.empty), draws.w_b
         )
-        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0)
+        end_b = self.grid.segment_ends(self.variant.consistency.segments)[draws.index_b.cpu()]
+        ends = end_b.to(start_b.device)
+        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, ends)
 
     def clean_latents(self, real_bcthw: Tensor, condition: Condition, draws: Draws) -> Tensor:
         """Mixed trajectories: per sample the real latent, or the student's own from noise."""
@@ -186,6 +190,7 @@ class MotionConsistency(nn.Module):
             len(self.grid),
             self.variant.consistency.timestep_scaling,
             condition.tokens_bld.device,
+            stochasticity=self.variant.consistency.stochasticity,
         )
         with self.backbone.using(STUDENT):
             learns = self.variant.trajectories.judge_generated
@@ -204,6 +209,29 @@ class MotionConsistency(nn.Module):
             return self._jump(
                 transition.x_previous_bcthw, transition.previous_b, transition.condition
             )
+
+    def arrivals(
+        self, transition: Transition, student_bcthw: Tensor, target_bcthw: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Where both consistency functions lead: to clean data, or to the end of their segment.
+
+        A step of DDIM goes from x_t and x̂0 to the segment's end (Wang et al., PCM, 2024, arXiv
+        2405.18407). At the end itself it stays where it is.
+        """
+        if self.variant.consistency.segments == 1:
+            return student_bcthw, target_bcthw
+        end_b, here = transition.end_b, transition
+        return (
+            self._to_end(student_bcthw, here.x_bcthw, here.start_b, end_b),
+            self._to_end(target_bcthw, here.x_previous_bcthw, here.previous_b, end_b),
+        )
+
+    def _to_end(self, x0: Tensor, x_bcthw: Tensor, t_b: Tensor, end_b: Tensor) -> Tensor:
+        schedule, clean_b = self.backbone.schedule, end_b < 0
+        level = schedule.alpha_sigma(t_b)
+        epsilon = convert(x0, x_bcthw, *level, have="x0", want="epsilon")
+        end = schedule.alpha_sigma(self.grid.timesteps_n.to(end_b.device)[end_b.clamp(min=0)])
+        return select(clean_b, x0, ddim_step(x0, epsilon, end))
 
     def motion_loss(self, student_bcthw: Tensor, target_bcthw: Tensor) -> Tensor:
         """d(M(student), sg M⁻(target))."""

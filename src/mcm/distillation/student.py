@@ -17,7 +17,7 @@ from mcm.distillation.objective import STUDENT, MotionConsistency
 from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump
-from mcm.sampling.catalog import StudentCard, base_name
+from mcm.sampling.catalog import STUDENT_STEPS, StudentCard, base_name
 from mcm.settings import Recipe
 
 AUXILIARY = "auxiliary"
@@ -29,7 +29,11 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     assert isinstance(backbone, PipelineBackbone)
     consistency = recipe.consistency
     card = StudentCard(
-        base_name(backbone.source), consistency.grid_points, consistency.timestep_scaling
+        base_name(backbone.source),
+        consistency.grid_points,
+        consistency.timestep_scaling,
+        consistency.segments if consistency.segments > 1 else STUDENT_STEPS,
+        consistency.stochasticity,
     )
     said = {key: value for key, value in asdict(card).items() if value is not None}
     notes = said | {"training_steps": step}

@@ -70,7 +70,14 @@ class ClipMaker:
     def student(self, request: Request, steps: int, adapter: str) -> Clip:
         """Sample the student in few steps."""
         section = self.recipe.consistency
-        plan = Plan(self.shape, steps, section.grid_points, section.timestep_scaling, self.device)
+        plan = Plan(
+            self.shape,
+            steps,
+            section.grid_points,
+            section.timestep_scaling,
+            self.device,
+            stochasticity=section.stochasticity,
+        )
         with torch.no_grad(), self.backbone.using(adapter):
             denoiser = Denoiser(self.backbone, request.condition)
             return self._decode(consistency(denoiser, Noise.from_seeds([request.seed]), plan))
