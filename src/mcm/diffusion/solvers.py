@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mcm.diffusion.consistency import few_step_timesteps
 from mcm.diffusion.levels import NoiseLevel, per_sample
 from mcm.diffusion.schedules import Schedule
 
@@ -57,11 +58,10 @@ class SolverGrid:
         Segments lie between the timesteps of sampling in as many steps
         (:func:`mcm.diffusion.few_step_timesteps`).
         """
-        total = len(self)
-        starts = [total - 1 - k * total // segments for k in range(segments)]
-        return torch.tensor(
-            [max((s for s in starts if s < n), default=-1) for n in range(total)], dtype=torch.long
-        )
+        visited = few_step_timesteps(segments, len(self), self.schedule)
+        starts_k = torch.searchsorted(self.timesteps_n, visited.flip(0).contiguous())
+        ends_k = torch.cat([torch.tensor([-1]), starts_k])
+        return ends_k[torch.searchsorted(starts_k, torch.arange(len(self)))]
 
     def add_noise(self, x0: Tensor, noise: Tensor, index_b: Tensor) -> Tensor:
         """x_t at the grid points ``index_b``, with pure noise (zero SNR) at the last."""

@@ -21,12 +21,12 @@ from mcm.backbones.base import Backbone, Condition
 from mcm.diffusion import SolverGrid, convert, ddim_step, l2, pseudo_huber
 from mcm.distillation.batch import CriticFrames, DistillBatch, Frames, Losses
 from mcm.distillation.draws import DrawConfig, Draws, draw
-from mcm.distillation.steps import LastStep, jump, select, teacher_step
+from mcm.distillation.steps import LastStep, jump, select, student_plan, teacher_step
 from mcm.distillation.target import copy_values, ema_update
 from mcm.distillation.variant import Variant, make_critic
 from mcm.motion import make_motion
 from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.samplers import Plan, consistency
+from mcm.sampling.samplers import consistency
 
 STUDENT = "student"
 TARGET = "target"
@@ -78,6 +78,7 @@ class MotionConsistency(nn.Module):
         self.variant = variant
         self.empty = empty
         self.grid = SolverGrid.evenly(backbone.schedule, variant.consistency.grid_points)
+        self.ends_n = self.grid.segment_ends(variant.consistency.segments)
         self.head = make_motion(variant.motion.representation, backbone.spec.latent_channels)
         self.head_target = deepcopy(self.head).requires_grad_(False)
         self.critic = make_critic(variant.critic, empty.pooled_bd.shape[-1])
@@ -158,9 +159,8 @@ class MotionConsistency(nn.Module):
         x_previous = teacher_step(
             self.backbone, x_bcthw, start_b, previous_b, (condition, self.empty), draws.w_b
         )
-        end_b = self.grid.segment_ends(self.variant.consistency.segments)[draws.index_b.cpu()]
-        ends = end_b.to(start_b.device)
-        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, ends)
+        end_b = self.ends_n.to(draws.index_b.device)[draws.index_b]
+        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, end_b)
 
     def clean_latents(self, real_bcthw: Tensor, condition: Condition, draws: Draws) -> Tensor:
         """Mixed trajectories: per sample the real latent, or the student's own from noise."""
@@ -184,14 +184,8 @@ class MotionConsistency(nn.Module):
             condition: Text states.
             steps: Number of steps.
         """
-        plan = Plan(
-            (shape[0], shape[1], shape[2], shape[3]),
-            steps,
-            len(self.grid),
-            self.variant.consistency.timestep_scaling,
-            condition.tokens_bld.device,
-            stochasticity=self.variant.consistency.stochasticity,
-        )
+        sizes, device = (shape[0], shape[1], shape[2], shape[3]), condition.tokens_bld.device
+        plan = student_plan(self.variant.consistency, sizes, steps, device)
         with self.backbone.using(STUDENT):
             learns = self.variant.trajectories.judge_generated
             denoise = LastStep(Denoiser(self.backbone, condition), steps, learns)

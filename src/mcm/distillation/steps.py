@@ -1,4 +1,4 @@
-"""The two functions of a noisy latent: the student's jump and the teacher's guided step."""
+"""What is done with a noisy latent: the student's jump, its sampler, the teacher's guided step."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mcm.diffusion import (
     per_sample,
 )
 from mcm.sampling.denoiser import Denoise
+from mcm.sampling.samplers import Plan
+from mcm.settings import ConsistencySection
 
 
 def jump(
@@ -34,6 +36,30 @@ def jump(
     """
     x0 = backbone.predict(x_bcthw, t_b, condition, "x0").float()
     return consistency_function(backbone.schedule, x_bcthw, x0, t_b, scaling)
+
+
+def student_plan(
+    section: ConsistencySection,
+    shape: tuple[int, int, int, int],
+    steps: int,
+    device: torch.device | str,
+) -> Plan:
+    """Return the plan of sampling a student as its training says.
+
+    Args:
+        section: Its training's consistency.
+        shape: Latents of one sample, (c, t, h, w).
+        steps: Network steps.
+        device: Where to sample.
+    """
+    return Plan(
+        shape,
+        steps,
+        section.grid_points,
+        section.timestep_scaling,
+        device,
+        stochasticity=section.stochasticity,
+    )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor
 from mcm.backbones.base import Backbone, Condition
 from mcm.distillation.callbacks import Log, Report
 from mcm.distillation.sheet import Row, save_animation, save_sheet
+from mcm.distillation.steps import student_plan
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.pixels import to_uint8
 from mcm.sampling.samplers import Plan, consistency, ddim
@@ -69,15 +70,7 @@ class ClipMaker:
 
     def student(self, request: Request, steps: int, adapter: str) -> Clip:
         """Sample the student in few steps."""
-        section = self.recipe.consistency
-        plan = Plan(
-            self.shape,
-            steps,
-            section.grid_points,
-            section.timestep_scaling,
-            self.device,
-            stochasticity=section.stochasticity,
-        )
+        plan = student_plan(self.recipe.consistency, self.shape, steps, self.device)
         with torch.no_grad(), self.backbone.using(adapter):
             denoiser = Denoiser(self.backbone, request.condition)
             return self._decode(consistency(denoiser, Noise.from_seeds([request.seed]), plan))

@@ -85,7 +85,7 @@ def _try(operation: Operation) -> float | None:
         for _ in range(repeats):
             operation.function(*arguments, **options)
         return (now() - start) / repeats
-    except (RuntimeError, TypeError, IndexError, NotImplementedError):
+    except (RuntimeError, TypeError, IndexError):
         return None
 
 

@@ -229,16 +229,3 @@ def rescale_latents(model: AutoencoderDC, gain_c: Tensor) -> AutoencoderDC:
     last.bias.mul_(gain_c)
     first.weight.div_(gain_c.view(1, -1, 1, 1))
     return scaled
-
-
-@torch.no_grad()
-def psnr(model: AutoencoderDC, batches: int = 16) -> float:
-    """Return the mean peak signal-to-noise ratio in dB over held-out frames."""
-    frames = WorldFrames(World(), split="evaluation")
-    values = []
-    for number in range(batches):
-        x = frames[number]
-        y = model.decode(model.encode(x).latent).sample.clamp(-1, 1)
-        error = (y - x).square().mean(dim=(1, 2, 3)) / 4
-        values.append(-10 * error.log10())
-    return float(torch.cat(values).mean())

@@ -114,4 +114,4 @@ def _spread(maps_nchw: Tensor) -> Tensor:
     The sine of the turn is 0 everywhere where nothing turns.
     """
     spread_c = maps_nchw.var((0, 2, 3))
-    return spread_c.clamp_min(_LEAST_SPREAD * float(spread_c[0]))
+    return torch.maximum(spread_c, _LEAST_SPREAD * spread_c[0])
