@@ -263,7 +263,7 @@ def test_the_worker_survives_a_fault_of_the_database(
             status = FAILED if method == "fail" else COMPLETED
             assert watched.result(timeout=60)[-1] == status
         assert look(service, job).status == status
-        assert not failures
+        wait_until(lambda: not failures)
         assert service.is_alive
         assert held.batches == [1] * {"put_back": 2, "fail": 2}.get(method, 1)
     assert clips(tmp_path) == ([] if status == FAILED else [job.id])
