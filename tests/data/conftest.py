@@ -124,6 +124,10 @@ class StandInBackbone:
         self.encoded_videos += video_bcthw.shape[0]
         return self.scale * torch.nn.functional.avg_pool3d(video_bcthw, (1, 8, 8))
 
+    def decode_frames(self, latents_bcthw: Tensor) -> Tensor:
+        blocks = latents_bcthw.repeat_interleave(8, 3).repeat_interleave(8, 4)
+        return blocks.transpose(1, 2) / self.scale
+
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         self.encoded_prompts += prompts
         seeds = [hashlib.sha256(prompt.encode()).digest()[:6] for prompt in prompts]

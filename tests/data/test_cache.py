@@ -258,14 +258,19 @@ def test_an_unwritable_folder_is_told_by_name(tmp_path: Path, videos, backbone) 
     assert caught.value.filename == str(tmp_path / "file" / "out")
 
 
-def test_images_keep_their_pixels(tmp_path: Path, backbone, list_source) -> None:
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (3, 16, 24, 3), dtype=np.uint8)
+def draw_images(folder: Path) -> tuple[np.ndarray, list[Sample | SampleError]]:
+    """Write three images of noise; return their pixels and the samples."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), dtype=np.uint8)
     items: list[Sample | SampleError] = []
     for number, picture in enumerate(pixels):
-        path = tmp_path / f"{number}.png"
+        path = folder / f"{number}.png"
         Image.fromarray(picture).save(path)
         items.append(Sample(str(number), f"a cat {number}", path, path.name))
+    return pixels, items
+
+
+def test_images_keep_their_pixels(tmp_path: Path, backbone, list_source) -> None:
+    pixels, items = draw_images(tmp_path)
     items.append(Sample("x", "a cat", b"no image", "x.png"))
     source = list_source(items)
     summary = cache_images(source, backbone, tmp_path / "out", latents=True, **QUIET)
@@ -279,6 +284,20 @@ def test_images_keep_their_pixels(tmp_path: Path, backbone, list_source) -> None
     assert torch.allclose(batch.latents_bcthw, latents, atol=1e-3)
     cache_images(source, backbone, tmp_path / "plain", **QUIET)
     assert CachedImages(tmp_path / "plain").batch([0]).latents_bcthw is None
+
+
+def test_images_are_kept_as_the_autoencoder_gives_them_back(
+    tmp_path: Path, backbone, list_source
+) -> None:
+    pixels, items = draw_images(tmp_path)
+    source = list_source(items)
+    cache_images(source, backbone, tmp_path / "out", reconstruct=True, **QUIET)
+    blocks = pixels.reshape(3, 2, 8, 3, 8, 3).mean((2, 4)).repeat(8, 1).repeat(8, 2)
+    kept = CachedImages(tmp_path / "out").batch([0, 1, 2]).pixels_b3hw
+    expected = torch.from_numpy(blocks).permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert torch.allclose(kept, expected, atol=0.6 / 127.5)
+    with pytest.raises(UserError, match="other settings: reconstruct True, now None"):
+        cache_images(source, backbone, tmp_path / "out", **QUIET)
 
 
 def test_caches_of_the_other_kind_or_none_are_refused(tmp_path: Path, videos, backbone) -> None:

@@ -39,6 +39,14 @@ MostBad = Annotated[float, typer.Option(help="Fraction of bad samples above whic
 KeepFrames = Annotated[
     int, typer.Option(help="Frames of a clip to keep as pixels, for a critic without image set.")
 ]
+Reconstruct = Annotated[
+    bool,
+    typer.Option(
+        "--reconstruct",
+        help="Keep images as the autoencoder gives them back, so that a critic cannot tell them by "
+        "what no latents can hold.",
+    ),
+]
 GreyWindow = Annotated[
     str | None,
     typer.Option(
@@ -65,6 +73,7 @@ def cache(
     limit: Limit = None,
     most_bad: MostBad = 0.5,
     keep_frames: KeepFrames = 0,
+    reconstruct: Reconstruct = False,
     window: GreyWindow = None,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
@@ -94,6 +103,6 @@ def cache(
         "keep_frames": keep_frames,
     }
     if images:
-        typer.echo(cache_images(samples, backbone, output, **shared))
+        typer.echo(cache_images(samples, backbone, output, reconstruct=reconstruct, **shared))
     else:
         typer.echo(cache_videos(samples, backbone, output, **clips, **shared))

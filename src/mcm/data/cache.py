@@ -142,6 +142,7 @@ def cache_images(
     size: tuple[int, int] | None = None,
     crop: Crop = "centre",
     latents: bool = False,
+    reconstruct: bool = False,
     window: Window | None = None,
     seed: int = 0,
     dtype: StorageType = "float16",
@@ -161,6 +162,8 @@ def cache_images(
         size: (height, width) in pixels; `None` takes the backbone's size.
         crop: Where the crop lies.
         latents: Whether to store latents (c 1 h w) too.
+        reconstruct: Whether to store the pixels that the autoencoder gives back, so that a
+            critic cannot tell images by what no latents can hold.
         window: Of single-channel images, the stored values that become black and white.
         seed: Seed of the crop.
         dtype: As `cache_videos`, and so are the others.
@@ -176,7 +179,8 @@ def cache_images(
         OSError: As `cache_videos`.
     """
     spec = backbone.spec
-    job = ImageJob(size or (spec.height, spec.width), crop, latents, seed, dtype, window)
+    size = size or (spec.height, spec.width)
+    job = ImageJob(size, crop, latents, seed, dtype, window, reconstruct)
     _check_window(window)
     _check_size(job.size, spec.spatial_factor)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)

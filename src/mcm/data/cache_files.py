@@ -46,6 +46,9 @@ class Encoder(Protocol):
     def encode_video(self, video_bcthw: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] to scaled latents (b c t h w)."""
 
+    def decode_frames(self, latents_bcthw: Tensor) -> Tensor:
+        """Decode all frames to pixels (b t 3 h w) in about [-1, 1]."""
+
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """Return the text states of prompts."""
 

@@ -112,7 +112,7 @@ class VideoJob:
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Images: pixels, and latents where they are asked for."""
+    """Images: pixels, perhaps as the autoencoder gives them back, and latents if asked for."""
 
     size: tuple[int, int]
     crop: Crop
@@ -120,6 +120,7 @@ class ImageJob:
     seed: int
     dtype: StorageType
     window: Window | None = None
+    reconstruct: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,13 +140,16 @@ class ImageJob:
         result = {"pixels": torch.from_numpy(np.stack([item.pixels_thwc[0] for item in batch]))}
         if self.latents:
             result["latents"] = _latents(batch, backbone, self.dtype)
+        if self.reconstruct:
+            result["pixels"] = _reconstructed(batch, backbone)
         return result
 
 
 def _settings(kind: str, job: VideoJob | ImageJob) -> dict[str, Any]:
-    """Return a job's values as JSON reads them back; a window only where there is one."""
+    """Return a job's values as JSON reads them back; the last two only where they are set."""
     pairs = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(job).items()}
-    return {"kind": kind, **{n: v for n, v in pairs.items() if n != "window" or v is not None}}
+    rare = ("window", "reconstruct")
+    return {"kind": kind, **{name: v for name, v in pairs.items() if name not in rare or v}}
 
 
 def to_storage(values: Tensor, dtype: StorageType, name: str) -> Tensor:
@@ -161,16 +165,32 @@ def to_storage(values: Tensor, dtype: StorageType, name: str) -> Tensor:
     return stored
 
 
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Return floats in [-1, 1] as uint8 pixels; what lies outside is cut."""
+    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
 def to_signed(pixels: Tensor) -> Tensor:
     """Return uint8 pixels as floats: x / 127.5 − 1 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
 def _latents(batch: Sequence[Loaded], backbone: Encoder, dtype: StorageType) -> Tensor:
+    return to_storage(_encoded(batch, backbone), dtype, "latents")
+
+
+def _reconstructed(batch: Sequence[Loaded], backbone: Encoder) -> Tensor:
+    """Return images (b h w 3) as the autoencoder gives them back."""
+    with torch.no_grad():
+        pixels_b13hw = backbone.decode_frames(_encoded(batch, backbone))
+    return to_bytes(pixels_b13hw[:, 0].float().cpu()).permute(0, 2, 3, 1).contiguous()
+
+
+def _encoded(batch: Sequence[Loaded], backbone: Encoder) -> Tensor:
     pixels_bthwc = torch.from_numpy(np.stack([loaded.pixels_thwc for loaded in batch]))
     video_bcthw = to_signed(pixels_bthwc).permute(0, 4, 1, 2, 3).contiguous()
     with torch.no_grad():
-        return to_storage(backbone.encode_video(video_bcthw), dtype, "latents")
+        return backbone.encode_video(video_bcthw)
 
 
 def _anchor(crop: Crop, seed: int, sample: Sample) -> tuple[float, float]:
