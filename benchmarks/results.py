@@ -24,7 +24,7 @@ Run = dict[str, Any]
 GROUPS = {
     "Quality of video": ("fvd", "fid_video", "alignment", "clipsim"),
     "Looks of the images": ("fid_image", "fid_flat", "sharpness"),
-    "Failures": ("watermark", "near_black", "concept", "background"),
+    "Failures": ("watermark", "near_black", "refused", "concept", "background"),
     "Motion": ("motion", "flow_agreement", "flow_error", "warping_error"),
     "Diversity and speed": ("diversity", "seconds"),
 }

@@ -8,8 +8,10 @@ import pytest
 from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.embedded import Request, requests
+from mcm.evaluation.refused import RefusedRate
 from mcm.evaluation.runs import observations, observe_all, read_rows
 from mcm.evaluation.speed import SecondsPerClip
+from mcm.safety.guard import Refused
 
 
 def make(request: Request) -> EvaluationClip:
@@ -70,3 +72,30 @@ def test_files_of_different_runs_are_not_read_together(tmp_path: Path) -> None:
 def test_a_file_that_was_only_begun_has_no_clips(tmp_path: Path) -> None:
     (tmp_path / "0.jsonl").write_text('{"model"')
     assert read_rows([tmp_path / "0.jsonl"], {"model": "a"}) == []
+
+
+def test_a_clip_refused_for_its_frames_is_counted_and_not_judged(tmp_path: Path) -> None:
+    asked, seen_by = requests(4), [SecondsPerClip(), RefusedRate()]
+
+    def choosy(request: Request) -> EvaluationClip:
+        if request.seed == 2:
+            raise Refused("clip: refused by the policy", ["frames"])
+        return make(request)
+
+    path = tmp_path / "run.jsonl"
+    rows = observe_all(choosy, asked, seen_by, path, {"model": "a"})
+    assert read_rows([path]) == rows
+    assert RefusedRate().compute(observations(rows, "refused")).value == 0.25
+    seconds = SecondsPerClip().compute(observations(rows, "seconds"))
+    assert (seconds.count, seconds.value) == (3, (0 + 1 + 3) / 3)
+
+
+@pytest.mark.parametrize("categories", [(), ("real_person",)])
+def test_what_could_not_be_checked_or_made_ends_the_run(
+    tmp_path: Path, categories: tuple[str, ...]
+) -> None:
+    def unmade(request: Request) -> EvaluationClip:
+        raise Refused("refused", categories)
+
+    with pytest.raises(Refused):
+        observe_all(unmade, requests(1), [], tmp_path / "run.jsonl", {})

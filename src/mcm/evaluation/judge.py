@@ -23,6 +23,7 @@ from mcm.evaluation.flow import FlowObserver
 from mcm.evaluation.metric import MeanMetric, Metric, Observer, Result
 from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.networks import Judges
+from mcm.evaluation.refused import RefusedRate
 from mcm.evaluation.runs import OnClip, Row, observations, observe_all, row_of
 from mcm.evaluation.sharpness import Sharpness
 from mcm.evaluation.speed import SecondsPerClip
@@ -57,6 +58,7 @@ def default_metrics(judges: Judges | None = None) -> list[Metric]:
         WatermarkRate(),
         Sharpness(),
         NearBlackRate(),
+        RefusedRate(),
         WarpingError(),
         SecondsPerClip(),
     ]

@@ -33,6 +33,7 @@ from mcm.evaluation.frechet import FrechetDistance
 from mcm.evaluation.metric import MeanMetric, Metric, Observer
 from mcm.evaluation.prompts import read_prompts
 from mcm.evaluation.protocol import Reference
+from mcm.evaluation.refused import RefusedRate
 from mcm.evaluation.sharpness import FrameSharpness
 from mcm.evaluation.speed import SecondsPerClip
 from mcm.recipe import read
@@ -145,6 +146,7 @@ class ListProtocol:
             *metrics,
             FrameSharpness(),
             NearBlackRate(),
+            RefusedRate(),
             WarpingError(),
             FlowAgreement(),
             FlowError(),

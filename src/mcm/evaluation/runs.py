@@ -16,6 +16,8 @@ from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.metric import Observations, Observer
+from mcm.evaluation.refused import RefusedRate
+from mcm.safety.guard import Refused
 
 Row = dict[str, Any]
 """One clip: key, prompt, seed, and under ``seen`` what each observer saw."""
@@ -41,6 +43,8 @@ def observe_all(
 ) -> list[Row]:
     """Generate and observe clips one by one, or go on where a broken run stood.
 
+    A clip that the check of its frames refuses has a line too, which counts as refused.
+
     Args:
         make: Gives the clip of a request.
         requests: What to make.
@@ -55,11 +59,12 @@ def observe_all(
 
     Raises:
         UserError: A file holds other clips.
+        Refused: A prompt is refused, or clips could not be checked.
     """
     done = {row["key"]: row for row in read_rows(beside, header)} | _resume(path, header)
     for number, request in enumerate(requests, 1):
         if request.key not in done:
-            done[request.key] = row_of(make(request), request.seed, observers)
+            done[request.key] = _row(make, request, observers)
             _append(path, done[request.key])
         if on_clip:
             on_clip(number, len(requests))
@@ -70,6 +75,17 @@ def row_of(clip: EvaluationClip, seed: int, observers: Sequence[Observer]) -> Ro
     """Return what the observers saw of a clip."""
     seen = {observer.name: observer.observe(clip) for observer in observers}
     return {"key": clip.key, "prompt": clip.prompt, "seed": seed, "seen": seen}
+
+
+def _row(make: Make, request: Request, observers: Sequence[Observer]) -> Row:
+    try:
+        clip = make(request)
+    except Refused as error:
+        if not error.of_frames:
+            raise
+        seen = {RefusedRate.name: {"value": 1.0}}
+        return {"key": request.key, "prompt": request.prompt, "seed": request.seed, "seen": seen}
+    return row_of(clip, request.seed, observers)
 
 
 def read_rows(paths: Iterable[Path], header: Header | None = None) -> list[Row]:
@@ -94,11 +110,13 @@ def read_rows(paths: Iterable[Path], header: Header | None = None) -> list[Row]:
 
 
 def observations(rows: Sequence[Row], observer: str) -> Observations:
-    """Return what one observer saw, by the key of the clip.
+    """Return what one observer saw, by the key of the clip; of refused clips only that they are.
 
     Raises:
         UserError: It did not see one of the clips.
     """
+    if observer != RefusedRate.name:
+        rows = [row for row in rows if list(row["seen"]) != [RefusedRate.name]]
     missing = [row["key"] for row in rows if observer not in row["seen"]]
     if missing:
         raise UserError(f"clip {missing[0]}: {observer!r} has not seen it; judge it in a new file")

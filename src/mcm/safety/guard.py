@@ -29,6 +29,11 @@ class Refused(UserError):
         super().__init__(message)
         self.categories = tuple(categories)
 
+    @property
+    def of_frames(self) -> bool:
+        """Whether a clip was checked and its frames are the reason."""
+        return _FRAMES in self.categories
+
 
 def check_prompt(prompt: str) -> None:
     """Let a prompt pass or not, as the policy in force says.
