@@ -109,7 +109,7 @@ def test_without_networks_only_what_needs_none_is_measured(folder: Path) -> None
     protocol = ListProtocol.load(write(folder))
     names = {metric.name for metric in protocol.metrics()}
     flow = {"warping_error", "flow_agreement", "flow_error"}
-    assert names == flow | {"near_black", "sharpness", "seconds"}
+    assert names == flow | {"near_black", "refused", "sharpness", "seconds"}
     assert [request.prompt for request in protocol.requests()] == ["a fox", "a star", "a cat"]
     assert len(protocol.requests(2)) == 2
 
