@@ -28,7 +28,10 @@ LATENT_CHANNELS = 16
 GRID = 16
 """Pixels to one latent position."""
 
-_CHANNELS = (16, 16, 32, 64, 128)
+_ENCODER_CHANNELS = (16, 16, 32, 64, 128)
+_DECODER_CHANNELS = (16, 32, 64, 64, 128)
+"""The decoder is wider where edges are drawn: one latent position stands for 256 pixels."""
+
 _NOISE = 0.3
 _CROP = 64
 _PULL = 2e-4
@@ -42,10 +45,10 @@ def make_autoencoder() -> AutoencoderDC:
         latent_channels=LATENT_CHANNELS,
         encoder_block_types="ResBlock",
         decoder_block_types="ResBlock",
-        encoder_block_out_channels=_CHANNELS,
-        decoder_block_out_channels=_CHANNELS,
+        encoder_block_out_channels=_ENCODER_CHANNELS,
+        decoder_block_out_channels=_DECODER_CHANNELS,
         encoder_layers_per_block=(0, 1, 2, 2, 2),
-        decoder_layers_per_block=(0, 1, 1, 2, 4),
+        decoder_layers_per_block=(0, 2, 2, 2, 4),
         encoder_qkv_multiscales=((),) * 5,
         decoder_qkv_multiscales=((),) * 5,
     )
@@ -187,9 +190,12 @@ def train_autoencoder(
 
 
 @torch.no_grad()
-def save_autoencoder(model: AutoencoderDC, folder: Path) -> AutoencoderDC:
-    """Balance the latents, set their scale from held-out frames, save; return what was saved.
+def save_autoencoder(
+    model: AutoencoderDC, folder: Path, scale: float | None = None
+) -> AutoencoderDC:
+    """Balance the latents, set their scale, save; return what was saved.
 
+    ``scale`` is that of latents already in use; ``None`` measures it on held-out frames.
     ``block_out_channels`` is written for pipelines that read the compression off its length.
     """
     frames = WorldFrames(World(), split="evaluation")
@@ -197,8 +203,8 @@ def save_autoencoder(model: AutoencoderDC, folder: Path) -> AutoencoderDC:
         gain_c = _latents(model, frames).std((0, 2, 3)).rsqrt()
         model = rescale_latents(model, gain_c)
     model.register_to_config(
-        scaling_factor=round(_SPREAD / float(_latents(model, frames).std()), 4),
-        block_out_channels=list(_CHANNELS),
+        scaling_factor=scale or round(_SPREAD / float(_latents(model, frames).std()), 4),
+        block_out_channels=list(_ENCODER_CHANNELS),
     )
     model.save_pretrained(folder)
     return model

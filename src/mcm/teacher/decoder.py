@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from mcm.appearance import Critic, CriticConfig
 from mcm.appearance.features import make_features
 from mcm.data.fluent.world import World
+from mcm.devices import best_autocast
 from mcm.teacher.autoencoder import (
     LATENT_CHANNELS,
     WorldFrames,
@@ -33,6 +34,7 @@ from mcm.teacher.loop import LoopConfig, train
 CROP = 64
 _NOISE = 0.15
 _FEATURE_LEVELS = (0, 1)
+_PENALTY = 0.1
 _CRITIC_RATE = 2.0
 """Learning rate of the critic over the decoder's."""
 
@@ -47,13 +49,20 @@ class SharpDecoder(nn.Module):
     """
 
     def __init__(
-        self, model: AutoencoderDC, perceptual: float = 0.5, adversarial: float = 0.05
+        self, model: AutoencoderDC, perceptual: float = 0.5, adversarial: float = 0.1
     ) -> None:
         super().__init__()
         self.model = model
         self.weights = {"pixel": 1.0, "perceptual": perceptual, "adversarial": adversarial}
         self.critic = Critic(
-            CriticConfig(text_dim=1, backbone="scratch", size=CROP, penalty="none", augment=())
+            CriticConfig(
+                text_dim=1,
+                backbone="scratch",
+                size=CROP,
+                penalty="pixels",
+                penalty_weight=_PENALTY,
+                augment=(),
+            )
         )
         self.features = make_features("efficientnet", levels=_FEATURE_LEVELS, size=CROP)
 
@@ -64,7 +73,9 @@ class SharpDecoder(nn.Module):
             z = self.model.encode(x_bchw).latent
             noise = _NOISE * torch.rand(len(z), 1, 1, 1, generator=generator)
             z = z + noise * torch.randn(z.shape, generator=generator)
-        y = self.model.decode(z).sample
+        with best_autocast(z.device):
+            y = self.model.decode(z).sample
+        y = y.float()
         text = x_bchw.new_zeros(len(x_bchw), 1)
         losses = {
             "pixel": (y - x_bchw).abs().mean() + (y - x_bchw).square().mean(),
@@ -98,6 +109,7 @@ def train_decoder(
     torch.manual_seed(config.seed)
     model = rescale_latents(make_autoencoder(), torch.ones(LATENT_CHANNELS))
     keep_encoder(model, encoder)
+    model.to(memory_format=torch.channels_last)
     sharp = SharpDecoder(model)
     data = WorldFrames(World(), crop=CROP)
 
@@ -113,4 +125,4 @@ def train_decoder(
         return sharp.losses(batch[1], batch[0])
 
     train(sharp, losses, batches, config, folder, minutes, factor_of)
-    save_autoencoder(model, folder / "vae")
+    save_autoencoder(model, folder / "vae", AutoencoderDC.load_config(encoder)["scaling_factor"])
