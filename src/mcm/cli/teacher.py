@@ -54,8 +54,8 @@ def autoencoder(
 def decoder(
     vae: Annotated[Path, typer.Option(help="Autoencoder whose encoder to keep.")],
     output: Folder,
-    steps: Steps = 4000,
-    lr: Rate = 4e-4,
+    steps: Steps = 6000,
+    lr: Rate = 1e-3,
     minutes: Minutes = None,
 ) -> None:
     """Train a sharper decoder for the latents of an autoencoder."""
