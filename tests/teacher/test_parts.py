@@ -46,8 +46,10 @@ def test_a_new_decoder_leaves_the_latents_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trained, model = make_autoencoder(), make_autoencoder()
     trained, model = (rescale_latents(m, torch.ones(LATENT_CHANNELS)) for m in (trained, model))
+    trained.register_to_config(scaling_factor=0.25)
     trained.save_pretrained(tmp_path)
     keep_encoder(model, tmp_path)
+    assert model.config.scaling_factor == 0.25
     frame = torch.rand(1, 3, 64, 64) * 2 - 1
     assert torch.equal(model.encode(frame).latent, trained.encode(frame).latent)
     learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}

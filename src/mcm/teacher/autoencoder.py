@@ -152,7 +152,7 @@ def begin_with(model: AutoencoderDC, trained: Path) -> None:
 
 
 def keep_encoder(model: AutoencoderDC, trained: Path) -> None:
-    """Take over a trained encoder, frozen, so that only the decoder learns.
+    """Take over a trained encoder, frozen, and the scale of its latents; only the decoder learns.
 
     Layers of the trained decoder that the model's decoder also has are where it starts from.
     """
@@ -160,6 +160,7 @@ def keep_encoder(model: AutoencoderDC, trained: Path) -> None:
     donor = AutoencoderDC.from_pretrained(trained, torch_dtype=torch.float32)
     model.encoder.load_state_dict(donor.encoder.state_dict())
     model.encoder.requires_grad_(False)
+    model.register_to_config(scaling_factor=donor.config.scaling_factor)
 
 
 def train_autoencoder(
@@ -186,28 +187,26 @@ def train_autoencoder(
         return reconstruction_losses(model, batch[1], seed=batch[0])
 
     train(model, losses, batches, config, folder, minutes)
-    save_autoencoder(model, folder / "vae")
+    save_autoencoder(balance_latents(model), folder / "vae")
 
 
 @torch.no_grad()
-def save_autoencoder(
-    model: AutoencoderDC, folder: Path, scale: float | None = None
-) -> AutoencoderDC:
-    """Balance the latents, set their scale, save; return what was saved.
+def balance_latents(model: AutoencoderDC) -> AutoencoderDC:
+    """Return it with channels of one spread and the scale of its latents, from held-out frames."""
+    frames = WorldFrames(World(), split="evaluation")
+    model = rescale_latents(model, _latents(model, frames).std((0, 2, 3)).rsqrt())
+    scale = _SPREAD / float(_latents(model, frames).std())
+    model.register_to_config(scaling_factor=round(scale, 4))
+    return model
 
-    ``scale`` is that of latents already in use; ``None`` measures it on held-out frames.
+
+def save_autoencoder(model: AutoencoderDC, folder: Path) -> None:
+    """Save an autoencoder whose latents have their scale.
+
     ``block_out_channels`` is written for pipelines that read the compression off its length.
     """
-    frames = WorldFrames(World(), split="evaluation")
-    if model.encoder.out_shortcut:
-        gain_c = _latents(model, frames).std((0, 2, 3)).rsqrt()
-        model = rescale_latents(model, gain_c)
-    model.register_to_config(
-        scaling_factor=scale or round(_SPREAD / float(_latents(model, frames).std()), 4),
-        block_out_channels=list(_ENCODER_CHANNELS),
-    )
+    model.register_to_config(block_out_channels=list(_ENCODER_CHANNELS))
     model.save_pretrained(folder)
-    return model
 
 
 def _latents(model: AutoencoderDC, frames: WorldFrames) -> Tensor:

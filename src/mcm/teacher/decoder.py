@@ -35,6 +35,8 @@ CROP = 64
 _NOISE = 0.15
 _FEATURE_LEVELS = (0, 1)
 _PENALTY = 0.1
+"""Weight γ of the critic's gradient penalty on real crops."""
+
 _CRITIC_RATE = 2.0
 """Learning rate of the critic over the decoder's."""
 
@@ -74,8 +76,7 @@ class SharpDecoder(nn.Module):
             noise = _NOISE * torch.rand(len(z), 1, 1, 1, generator=generator)
             z = z + noise * torch.randn(z.shape, generator=generator)
         with best_autocast(z.device):
-            y = self.model.decode(z).sample
-        y = y.float()
+            y = self.model.decode(z).sample.float()
         text = x_bchw.new_zeros(len(x_bchw), 1)
         losses = {
             "pixel": (y - x_bchw).abs().mean() + (y - x_bchw).square().mean(),
@@ -125,4 +126,4 @@ def train_decoder(
         return sharp.losses(batch[1], batch[0])
 
     train(sharp, losses, batches, config, folder, minutes, factor_of)
-    save_autoencoder(model, folder / "vae", AutoencoderDC.load_config(encoder)["scaling_factor"])
+    save_autoencoder(model, folder / "vae")
