@@ -95,17 +95,10 @@ def evaluate_models(
     chosen = _protocol(protocol, real, judges)
     if protocol:
         _check_prompts(chosen.requests(count))
-    options = {
-        "--output": output,
-        "--teacher": None if teacher == TEACHER else teacher or "",
-        "--count": count,
-        "--real": None if real == REAL else real,
-        "--protocol": protocol,
-        "--judges": judges,
-        "--device": None if device == "auto" else device,
-        "--dtype": None if dtype == "auto" else dtype,
-    }
-    command = Command(tuple(one.with_steps for one in named), _words(options))
+    command = Command(
+        tuple(one.with_steps for one in named),
+        _words(_options(output, teacher, count, real, protocol, judges, device, dtype)),
+    )
     suite = Suite(output, chosen, tuple(named), count, master, command)
     _tell_missing(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
@@ -116,6 +109,29 @@ def evaluate_models(
         return Evaluation([], [])
     rows = suite.table()
     return Evaluation(rows, write_report(suite, rows, gallery))
+
+
+def _options(
+    output: Path,
+    teacher: str | None,
+    count: int | None,
+    real: int,
+    protocol: Path | None,
+    judges: Path | None,
+    device: str,
+    dtype: str,
+) -> dict[str, object]:
+    """Return the options of the command line that make the same evaluation; `None` is left out."""
+    return {
+        "--output": output,
+        "--teacher": None if teacher == TEACHER else teacher or "",
+        "--count": count,
+        "--real": None if real == REAL else real,
+        "--protocol": protocol,
+        "--judges": judges,
+        "--device": None if device == "auto" else device,
+        "--dtype": None if dtype == "auto" else dtype,
+    }
 
 
 def _protocol(path: Path | None, real: int, judges: Path | None) -> Protocol:
