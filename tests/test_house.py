@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import mcm
 from mcm.cli.failures import EXTRAS
@@ -77,6 +79,21 @@ def test_lock_holds_pins_only() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line) for line in lines)
     assert len(PINS) == len(lines)
+
+
+def test_lock_installs_on_the_oldest_python_promised() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    checked, refusing = 0, []
+    for name in PINS:
+        try:
+            wanted = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:
+            continue
+        checked += 1
+        if wanted and not SpecifierSet(wanted).contains(oldest):
+            refusing.append(f"{name} wants Python {wanted}")
+    assert checked > len(PINS) / 2
+    assert not refusing
 
 
 def test_extras_named_in_errors_are_offered() -> None:
