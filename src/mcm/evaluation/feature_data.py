@@ -17,6 +17,7 @@ from mcm.data.fluent.scene import BACKGROUNDS, FRAMES, MOTIONS
 from mcm.data.fluent.world import World
 from mcm.evaluation.feature_nets import CLIP_SIDE, DOMAINS, FRAME_SIDE
 from mcm.evaluation.features import to_side
+from mcm.progress import track
 
 Bytes = NDArray[np.uint8]
 
@@ -24,6 +25,9 @@ UNKNOWN = -100
 """Label of a still whose noun is none of the animated concepts; losses leave it out."""
 
 _FRAMES_KEPT = 2
+
+_STILLS = (1, 2)
+"""Domains of stills, as numbers of `DOMAINS`."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,19 @@ class Material:
 
 def clip_material(folder: Path, count: int) -> Material:
     """Return clips of the train split; made once, kept in ``folder``."""
-    return _kept(folder / f"clips-{count}.npz", _clips(count))
+    return _kept(folder / f"clips-{count}.npz", _clips(count), count)
 
 
 def frame_material(folder: Path, count: int) -> Material:
     """Return frames of ``count`` clips and as many stills of each domain; made once, kept."""
-    return _kept(folder / f"frames-{count}.npz", _frames(count))
+    total = (_FRAMES_KEPT + len(_STILLS)) * count
+    return _kept(folder / f"frames-{count}.npz", _frames(count), total)
 
 
-def _kept(path: Path, rows: Iterator[tuple[Bytes, dict[str, int], str]]) -> Material:
+def _kept(path: Path, rows: Iterator[tuple[Bytes, dict[str, int], str]], total: int) -> Material:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, list(rows))
+        _write(path, list(track(rows, f"make {path.stem}", total)))
     with np.load(path) as stored:
         arrays = dict(stored)
     pairs, captions = torch.from_numpy(arrays.pop("pairs")), arrays.pop("captions").tolist()
@@ -90,7 +95,7 @@ def _frames(count: int) -> Iterator[tuple[Bytes, dict[str, int], str]]:
         for time in rng.choice(FRAMES, _FRAMES_KEPT, replace=False):
             pair = np.stack([clean[time], poor[time]])
             yield _small(pair, FRAME_SIDE), {**labels, "domain": 0}, ""
-    for domain, number in ((d, n) for d in (1, 2) for n in range(count)):
+    for domain, number in ((d, n) for d in _STILLS for n in range(count)):
         yield _still(world, number, domain)
 
 
