@@ -110,9 +110,9 @@ class Probe:
         ]
         if risen:
             warnings.warn(
-                f"step {report.step}: the student seems to collapse: its x0 error rose from "
-                f"{', '.join(risen)}; lower optimizer.lr or consistency.grid_points, or raise "
-                "consistency.ema_decay",
+                f"step {report.step}: the student's x0 error rose from {', '.join(risen)}: it "
+                "collapses, or takes on looks that the videos do not have; if its clips are poor, "
+                "lower optimizer.lr or consistency.grid_points, or raise consistency.ema_decay",
                 CollapseWarning,
                 stacklevel=2,
             )
