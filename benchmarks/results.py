@@ -2,9 +2,10 @@
 
     python benchmarks/results.py outputs/evaluation/report.json -o docs/results.md
 
-Several reports of one protocol become one page. Nothing is typed by hand: rows are methods, columns
-metrics at each number of steps, every value has its 95 % interval and every row its command; curves
-are drawn beside the page, in a folder of its name. `--format png` draws pixels instead of SVG.
+Several reports of one protocol become one page. Nothing is typed by hand. Every metric has a table:
+rows are methods, columns numbers of steps, every value has its 95 % interval; every row's command
+follows. Curves are drawn beside the page, in a folder of its name. `--format png` draws pixels
+instead of SVG.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError
+from mcm.evaluation.metric import digits
 
 Run = dict[str, Any]
 
@@ -28,7 +30,7 @@ GROUPS = {
     "Motion": ("motion", "flow_agreement", "flow_error", "warping_error"),
     "Diversity and speed": ("diversity", "seconds"),
 }
-"""Tables by title, each with its metrics; metrics of none make one more."""
+"""Chapters by title, each with its metrics; metrics of none make one more."""
 
 MOST_FEW = 8
 """Steps of a few-step method at most; other rows have one value, in a column of its own."""
@@ -100,7 +102,9 @@ def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) ->
         f"The page is made by `{command}`.",
     ]
     for title, names in groups_of(report).items():
-        lines += ["", f"## {title}", "", *table(report, names)]
+        lines += ["", f"## {title}"]
+        for name in names:
+            lines += ["", f"### {_titled(report['metrics'][name])}", "", *table(report, name)]
         if title in figures:
             lines += ["", f"![{title} over steps]({figures[title]})"]
     lines += ["", "## Commands", "", "| method | steps | command |", "|---|---|---|"]
@@ -124,18 +128,20 @@ def groups_of(report: Mapping[str, Any]) -> dict[str, list[str]]:
     return {title: names for title, names in groups.items() if names}
 
 
-def table(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return one Markdown table: methods by metrics at each number of steps."""
-    rows, metrics = rows_of(report["runs"]), report["metrics"]
+def table(report: Mapping[str, Any], name: str) -> list[str]:
+    """Return one metric's Markdown table: methods by numbers of steps."""
+    rows, metric = rows_of(report["runs"]), report["metrics"][name]
+    rows = {
+        label: row for label, row in rows.items() if any(_has(r.get(name)) for r in row.values())
+    }
     wanted = {column for row in rows.values() for column in row}
-    few = sorted((column for column in wanted if column != FULL), key=int)
-    columns = [(name, column) for name in names for column in [*few, *(wanted - set(few))]]
-    heads = [_head(metrics[name], column) for name, column in columns]
-    best = {(name, column): _best(rows.values(), metrics[name], column) for name, column in columns}
-    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    columns = [*sorted(wanted - {FULL}, key=int), *(wanted & {FULL})]
+    best = {column: _best(rows.values(), metric, column) for column in columns}
+    lines = ["| method | " + " | ".join(map(_head, columns)) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
     for label, row in rows.items():
-        found = [(row.get(column, {}).get(name), best[name, column]) for name, column in columns]
-        lines.append(f"| {label} | " + " | ".join(_cell(*pair) for pair in found) + " |")
+        cells = [_cell(row.get(column, {}).get(name), best[column]) for column in columns]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -150,9 +156,12 @@ def rows_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _head(metric: Mapping[str, str], column: str) -> str:
-    where = column if column == FULL else f"{column} step{'s' * (column != '1')}"
-    return f"{metric['title']}{ARROWS[metric['better']]} {where}"
+def _head(column: str) -> str:
+    return column if column == FULL else f"{column} step{'s' * (column != '1')}"
+
+
+def _titled(metric: Mapping[str, str]) -> str:
+    return f"{metric['title']}{ARROWS[metric['better']]}"
 
 
 def _has(result: Mapping[str, Any] | None) -> bool:
@@ -173,9 +182,9 @@ def _best(
 def _cell(result: Mapping[str, Any] | None, best: float | None) -> str:
     if result is None or not _has(result):
         return "–"
-    value = f"{result['value']:.3g}"
+    value, low, high = (digits(result[key]) for key in ("value", "low", "high"))
     shown = f"**{value}**" if result["value"] == best else value
-    return f"{shown} [{result['low']:.3g}, {result['high']:.3g}]"
+    return f"{shown} [{low}, {high}]"
 
 
 def draw(report: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Path]:
@@ -222,7 +231,7 @@ def _curves(axes: Any, report: Mapping[str, Any], name: str) -> None:
         else:
             axes.plot([], [], color=colour, label=label)
     metric = report["metrics"][name]
-    axes.set(title=f"{metric['title']}{ARROWS[metric['better']]}", xlabel="steps")
+    axes.set(title=_titled(metric), xlabel="steps")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
 

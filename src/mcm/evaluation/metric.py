@@ -46,6 +46,11 @@ class Result:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.count})"
 
 
+def digits(value: float) -> str:
+    """Return a number to three digits, without an exponent where it is large."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 NOTHING = Result(float("nan"), float("nan"), float("nan"), 0)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from mcm.evaluation.metric import Metric, Result
+from mcm.evaluation.metric import Metric, Result, digits
 from mcm.evaluation.table import REAL_STEPS, TableRow
 
 Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
@@ -75,7 +75,7 @@ def _table(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
 def _cell(result: Result) -> str:
     if not result.count:
         return "–"
-    return f"{result.value:.3g}<br><small>{result.low:.3g} – {result.high:.3g}</small>"
+    return f"{digits(result.value)}<br><small>{digits(result.low)} – {digits(result.high)}</small>"
 
 
 def _clips(shown: Shown) -> str:
@@ -139,7 +139,7 @@ def _axes(points: Mapping[tuple[str, int], Result]) -> str:
     )
     bounds = "".join(
         f'<text x="{_PAD - 5}" y="{_y(value, points) + 4:.1f}" font-size="11" '
-        f'text-anchor="end">{value:.3g}</text>'
+        f'text-anchor="end">{digits(value)}</text>'
         for value in (low, high)
     )
     frame = (

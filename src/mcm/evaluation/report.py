@@ -11,7 +11,7 @@ from typing import Any
 
 from mcm import __version__
 from mcm.evaluation.gallery import Gallery
-from mcm.evaluation.metric import Metric, Result
+from mcm.evaluation.metric import Metric, Result, digits
 from mcm.evaluation.page import page
 from mcm.evaluation.suite import Suite
 from mcm.evaluation.table import TableRow
@@ -116,4 +116,4 @@ def cell(result: Result) -> str:
     """Return a value with its interval, to three digits; a dash where there is none."""
     if not result.count:
         return "–"
-    return f"{result.value:.3g} [{result.low:.3g}, {result.high:.3g}]"
+    return f"{digits(result.value)} [{digits(result.low)}, {digits(result.high)}]"
