@@ -22,7 +22,7 @@ from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.frechet import frechet_distance
 
 Frames = NDArray[np.uint8]
-COUNT = 48
+COUNT = 32
 
 
 def shuffled(frames: Frames) -> Frames:
