@@ -68,12 +68,12 @@ def test_frames_are_nearest_to_frames_of_their_own_domain(
     halves: tuple[list[EvaluationClip], list[EvaluationClip]],
 ) -> None:
     observer, (here, there) = FrameFeatures(), halves
-    frames = seen(observer, here)
-    own = frechet_distance(frames, seen(observer, there))
+    frames, others = seen(observer, here), seen(observer, there)
+    own = frechet_distance(frames, others)
     for domain in ("image", "flat"):
         stills = [RealStills(domain).clip(request) for request in requests(2 * COUNT)]  # type: ignore[arg-type]
         assert frechet_distance(frames, seen(observer, stills)) > 1.5 * own
-    assert frechet_distance(seen(observer, here, blurred), seen(observer, there)) > 1.5 * own
+    assert frechet_distance(seen(observer, here, blurred), others) > 1.5 * own
 
 
 @pytest.mark.parametrize(

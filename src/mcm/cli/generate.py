@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -107,7 +107,6 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:
     """Generate video from text with a student or a teacher."""
-    from mcm.cli.process import without
     from mcm.sampling.generate import generate_files
     from mcm.sampling.requests import GenerateRequest
 
@@ -136,8 +135,15 @@ def generate(
         dtype=dtype,
         overwrite=overwrite,
     )
-    alone = bool(context.obj and context.obj["own_process"])
-    spared = ("peft",) if alpha else ("peft", "scipy")
-    with without(*spared) if alone else nullcontext():
+    with _sparing(context, alpha):
         for path in generate_files(request):
             typer.echo(path)
+
+
+def _sparing(context: typer.Context, alpha: bool) -> AbstractContextManager[None]:
+    """Leave out packages that generating does not need, where the process does nothing else."""
+    from mcm.cli.process import without
+
+    if not (context.obj and context.obj["own_process"]):
+        return nullcontext()
+    return without("peft") if alpha else without("peft", "scipy")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mcm import progress as progress_display
+from mcm.backbones.base import BackboneSpec
 from mcm.data.cache_files import Encoder
 from mcm.data.cache_jobs import Crop, ImageJob, Job, Loaded, Place, StorageType, VideoJob
 from mcm.data.cache_writer import CacheWriter
@@ -126,10 +127,7 @@ def cache_videos(
     count = spec.frames if frames is None else frames
     size = size or (spec.height, spec.width)
     job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype, window)
-    _check_video_job(job)
-    _check_window(window)
-    _check_frames(job.frames, spec.frame_step)
-    _check_size(job.size, spec.size_step)
+    _check_video_job(job, spec)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
     return _make(source, backbone, Path(out), job, effort)
 
@@ -276,7 +274,7 @@ def _check_effort(effort: _Effort) -> None:
         raise UserError(f"most_bad: got {effort.most_bad}, expected a fraction from 0 to 1")
 
 
-def _check_video_job(job: VideoJob) -> None:
+def _check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
     for name in ("frames", "fps", "frame_interval"):
         value = getattr(job, name)
         if value is not None and not value > 0:
@@ -285,6 +283,9 @@ def _check_video_job(job: VideoJob) -> None:
         raise UserError(
             f"keep_frames: got {job.keep_frames}, expected 0 to {job.frames}, the frames of a clip"
         )
+    _check_window(job.window)
+    _check_frames(job.frames, spec.frame_step)
+    _check_size(job.size, spec.size_step)
 
 
 def _check_window(window: Window | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,23 +95,25 @@ def evaluate_models(
     chosen = _protocol(protocol, real, judges)
     if protocol:
         _check_prompts(chosen.requests(count))
-    command = Command(
-        tuple(one.with_steps for one in named),
-        _words(_options(output, teacher, count, real, protocol, judges, device, dtype)),
-    )
+    words = _words(output, teacher, count, real, protocol, judges, device, dtype)
+    command = Command(tuple(one.with_steps for one in named), words)
     suite = Suite(output, chosen, tuple(named), count, master, command)
     _tell_missing(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
-    gallery = Gallery(output, keys, chosen.fps)
+    return _evaluated(suite, Part(number, of), Gallery(output, keys, chosen.fps))
+
+
+def _evaluated(suite: Suite, part: Part, gallery: Gallery) -> Evaluation:
+    """Run a part with progress; write the report when all parts are there."""
     with ExitStack() as stack:
-        suite.run(Part(number, of), lambda name: _bar_of(name, stack), gallery)
+        suite.run(part, lambda name: _bar_of(name, stack), gallery)
     if not suite.complete():
         return Evaluation([], [])
     rows = suite.table()
     return Evaluation(rows, write_report(suite, rows, gallery))
 
 
-def _options(
+def _words(
     output: Path,
     teacher: str | None,
     count: int | None,
@@ -120,9 +122,9 @@ def _options(
     judges: Path | None,
     device: str,
     dtype: str,
-) -> dict[str, object]:
-    """Return the options of the command line that make the same evaluation; `None` is left out."""
-    return {
+) -> tuple[str, ...]:
+    """Return the options of the command line that make the same evaluation."""
+    options = {
         "--output": output,
         "--teacher": None if teacher == TEACHER else teacher or "",
         "--count": count,
@@ -132,6 +134,8 @@ def _options(
         "--device": None if device == "auto" else device,
         "--dtype": None if dtype == "auto" else dtype,
     }
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return tuple(word for pair in given.items() for word in pair)
 
 
 def _protocol(path: Path | None, real: int, judges: Path | None) -> Protocol:
@@ -176,12 +180,6 @@ def _tell_missing(suite: Suite) -> None:
             ModelWarning,
             stacklevel=3,
         )
-
-
-def _words(options: Mapping[str, object]) -> tuple[str, ...]:
-    """Return options as words of a command line; those that are ``None`` were not given."""
-    given = {name: str(value) for name, value in options.items() if value is not None}
-    return tuple(word for pair in given.items() for word in pair)
 
 
 def _check_labels(contenders: Sequence[Contender]) -> None:

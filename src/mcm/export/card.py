@@ -10,6 +10,7 @@ from pathlib import Path
 from mcm import __version__
 from mcm.backbones.components import read_json
 from mcm.errors import UserError
+from mcm.evaluation.metric import digits
 from mcm.export.base import Place
 from mcm.export.comfyui import HINTS
 from mcm.export.scheduler import scheduler_config
@@ -116,7 +117,7 @@ def _metrics(report: Path | None) -> list[str]:
     lines = ["| " + " | ".join(["model", "steps", *names]) + " |", "|---" * (2 + len(names)) + "|"]
     for run in runs:
         found = (run["results"][name]["value"] for name in names)
-        cells = ["–" if value is None else f"{value:.3g}" for value in found]
+        cells = ["–" if value is None else digits(value) for value in found]
         lines.append("| " + " | ".join([run["model"], str(run["steps"]), *cells]) + " |")
     return ["## Metrics", "", f"Protocol {values.get('protocol')}.", "", *lines, ""]
 

@@ -17,6 +17,7 @@ from mcm.serving import page_html as html
 from mcm.serving.api import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
+from mcm.serving.models import ServedModel
 from mcm.serving.page_live import live_tab
 from mcm.serving.page_verify import verify_tab
 from mcm.serving.service import Service
@@ -97,18 +98,7 @@ class Page:
                         allow_custom_value=True,
                         min_width=100,
                     )
-                with gr.Accordion("Length, loop, transparency, guidance", open=False):
-                    with gr.Row():
-                        seconds = gr.Dropdown(
-                            **choices.lengths(first), label="Length", min_width=100
-                        )
-                        guidance = gr.Number(
-                            0, label="Guidance (0: the model's own)", min_width=100
-                        )
-                    with gr.Row():
-                        loop = gr.Checkbox(**choices.loop(first), label="Loop", min_width=100)
-                        alpha = gr.Checkbox(label="Transparent background", min_width=100)
-                    avoid = gr.Textbox("", label="Negative prompt", max_lines=2)
+                seconds, guidance, loop, alpha, avoid = _seldom_changed(first)
                 beside = gr.Checkbox(**choices.beside(first), label="Beside its teacher")
                 with gr.Row():
                     go = gr.Button("Generate", variant="primary", elem_id="generate")
@@ -217,6 +207,21 @@ class Page:
                 yield html.running(job, news)
         done = await asyncio.to_thread(self._service.store.get, job.id, owner)
         yield html.problem("the clip was deleted") if done is None else html.finished(done)
+
+
+def _seldom_changed(
+    first: ServedModel,
+) -> tuple[gr.Dropdown, gr.Number, gr.Checkbox, gr.Checkbox, gr.Textbox]:
+    """Lay out, folded away, length, guidance, loop, transparency and negative prompt."""
+    with gr.Accordion("Length, loop, transparency, guidance", open=False):
+        with gr.Row():
+            seconds = gr.Dropdown(**choices.lengths(first), label="Length", min_width=100)
+            guidance = gr.Number(0, label="Guidance (0: the model's own)", min_width=100)
+        with gr.Row():
+            loop = gr.Checkbox(**choices.loop(first), label="Loop", min_width=100)
+            alpha = gr.Checkbox(label="Transparent background", min_width=100)
+        avoid = gr.Textbox("", label="Negative prompt", max_lines=2)
+    return seconds, guidance, loop, alpha, avoid
 
 
 def _owner(request: gr.Request) -> str:
