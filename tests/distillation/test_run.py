@@ -43,6 +43,7 @@ SMALL = [
     "trainer.gradient_accumulation=1",
     "trainer.tracker=none",
     "trainer.validation.prompts=[]",
+    "trainer.proxy_every=null",
     "trainer.checkpoint_minutes=null",
     "trainer.checkpoint_every=1",
     "model.device=cpu",
