@@ -10,9 +10,10 @@ import pytest
 from tests.evaluation.real import empty_clip, real_clip
 
 from mcm.data.fluent.scene import combinations, split_of
+from mcm.data.fluent.world import World
 from mcm.errors import UserError
 from mcm.evaluation.background import BackgroundRate
-from mcm.evaluation.embedded import RealClips, combination_count, requests
+from mcm.evaluation.embedded import RealClips, combination_count, drawn_again, requests
 from mcm.evaluation.judge import evaluate_model, judge_clips
 from mcm.evaluation.metric import Metric
 from mcm.evaluation.motion import MotionFidelity
@@ -55,6 +56,15 @@ def test_real_clips_pass_their_judges() -> None:
     report = judge_clips(clips, asked, light_metrics()).results
     assert report["motion"].value == report["background"].value == report["watermark"].value == 1
     assert report["sharpness"].count == 3
+
+
+def test_clips_drawn_again_are_other_clips_of_the_same_prompts() -> None:
+    for request in requests(3):
+        first, again = (RealClips("clean", a).clip(request).frames_thwc for a in (False, True))
+        number = drawn_again(request.seed)
+        assert World().scene(number, "evaluation").combination == request.combination
+        assert number > 100 * combination_count()
+        assert (first != again).any()
 
 
 def test_clips_of_something_else_fail() -> None:

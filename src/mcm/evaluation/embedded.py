@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,9 @@ from mcm.evaluation.clips import EvaluationClip
 
 PROTOCOL = "fluent-1"
 """Name of the protocol; results of different protocols do not compare."""
+
+_LATER = 1000
+"""Passes through all combinations before clips are drawn again."""
 
 
 @dataclass(frozen=True)
@@ -95,28 +99,45 @@ class RealClips:
 
     Attributes:
         look: ``poor`` video as the teacher saw it, or ``clean`` frames.
+        again: Draw other clips of the same prompts, which are in no reference: their distance is
+            that of a perfect model.
     """
 
     look: Literal["poor", "clean"] = "poor"
+    again: bool = False
 
     @property
     def name(self) -> str:
         """The name in tables."""
-        return f"real-{self.look}"
+        return f"real-{self.look}{'-again' * self.again}"
 
     def generate(self, prompt: str, steps: int | None = None, seed: int = 0) -> RealClip:
         """Return evaluation clip ``seed``, which is what request ``seed`` asks for."""
-        world = World()
+        world, number = World(), drawn_again(seed) if self.again else seed
         if self.look == "poor":
-            return RealClip(render.decode(world.poor_video(seed, "evaluation")[0]))
+            return RealClip(render.decode(world.poor_video(number, "evaluation")[0]))
         return RealClip(
-            np.stack([np.asarray(frame) for frame in world.clip(seed, "evaluation").frames])
+            np.stack([np.asarray(frame) for frame in world.clip(number, "evaluation").frames])
         )
 
     def clip(self, request: Request) -> EvaluationClip:
         """Return the real clip that a request asks for."""
         frames = self.generate(request.prompt, seed=request.seed).frames
         return EvaluationClip(request.key, frames, request.prompt, request.combination)
+
+
+def drawn_again(number: int) -> int:
+    """Return an evaluation clip of the same combination, far behind those of any reference."""
+    turn = _LATER + number // combination_count()
+    return _numbers_of(turn)[World().scene(number, "evaluation").combination]
+
+
+@cache
+def _numbers_of(turn: int) -> dict[Combination, int]:
+    """Return the clip of each combination in one pass through all of them."""
+    world, size = World(), combination_count()
+    numbers = range(turn * size, (turn + 1) * size)
+    return {world.scene(number, "evaluation").combination: number for number in numbers}
 
 
 @dataclass(frozen=True)

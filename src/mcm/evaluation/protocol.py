@@ -24,7 +24,7 @@ from mcm.evaluation.networks import TRAINED_BY, Judges, Network
 from mcm.evaluation.speed import SecondsPerClip
 
 REAL_VIDEO, REAL_IMAGE, REAL_FLAT = "real-poor", "real-image", "real-flat"
-REAL_CLEAN = "real-clean"
+REAL_CLEAN, REAL_AGAIN = "real-clean", "real-poor-again"
 
 OF_STILLS = frozenset(
     ("fid_video", "fid_image", "fid_flat", "watermark", "sharpness", "near_black")
@@ -137,11 +137,12 @@ class FluentProtocol:
         }
 
     def references(self) -> dict[str, Reference]:
-        """Return real clips of the evaluation split, poor and clean, and its stills."""
+        """Return real clips of the evaluation split, poor (also drawn again) and clean, and stills."""
         compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
         of_clips = frozenset(metric.name for metric in self.metrics()) - compared
         sources = {
             REAL_VIDEO: (RealClips("poor").clip, of_clips),
+            REAL_AGAIN: (RealClips("poor", again=True).clip, of_clips),
             REAL_CLEAN: (RealClips("clean").clip, of_clips),
             REAL_IMAGE: (RealStills("image").clip, OF_STILLS),
             REAL_FLAT: (RealStills("flat").clip, OF_STILLS),
