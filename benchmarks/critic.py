@@ -23,6 +23,7 @@ from mcm.appearance.critic import Critic
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.data.fluent import render
 from mcm.data.fluent.world import World
+from mcm.distillation.batch import Judged
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import make_accelerator, prepare_backbone
@@ -76,7 +77,7 @@ def train(objective: MotionConsistency, feed: Feed, recipe: Recipe, steps: int) 
             frames = objective.frames(
                 batch, clean, batch.condition, objective.draw(batch, generator)
             )
-        losses = objective.critic_step(frames, generator)
+        losses = objective.critic_step(Judged(frames), generator)
         optimizer.zero_grad()
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()

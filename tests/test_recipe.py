@@ -82,7 +82,7 @@ def test_exponent_without_point_is_a_number_in_files_too(recipe_file: Path) -> N
         ("optimiser.lr=1", "optimiser", "optimizer"),
         ("critic.wieght=2", "critic.wieght", "critic.weight"),
         ("grid_points=4", "grid_points", "consistency.grid_points"),
-        ("lr=1e-5", "lr", "critic.lr or optimizer.lr"),
+        ("lr=1e-5", "lr", "critic.lr or clip_critic.lr or optimizer.lr"),
         ("trainer.validation.step=[1]", "trainer.validation.step", "trainer.validation.steps"),
     ],
 )

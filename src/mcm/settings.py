@@ -215,6 +215,23 @@ class CriticSection(Section):
     """Differentiable augmentations of real and generated frames."""
 
 
+class ClipCriticSection(Section):
+    """The critic of whole clips, in latent space, against the real videos."""
+
+    weight: NonNegative = 0.0
+    """Factor of its loss for the student; 0 trains without it."""
+    representation: Literal["raw", "diff", "freql", "freqh"] = "raw"
+    """What of the latents it judges: `raw` is all of them, `diff` what changes between frames."""
+    width: Count = 64
+    """Channels of its first stage."""
+    penalty_weight: NonNegative = 1.0
+    """γ of the penalty (γ/2)·(E‖∇D(x)‖² + E‖∇D(x̂)‖²)."""
+    lr: Positive = 5e-4
+    """Learning rate of the critic."""
+    betas: Annotated[tuple[Decay, Decay], Strict(False)] = (0.0, 0.99)
+    """Decay rates of its first and second moment."""
+
+
 class TrajectoriesSection(Section):
     """Where clean latents come from."""
 
@@ -320,6 +337,8 @@ class Recipe(Section):
     """Consistency function and solver."""
     critic: CriticSection = CriticSection()
     """Appearance critic."""
+    clip_critic: ClipCriticSection = ClipCriticSection()
+    """Critic of whole clips."""
     trajectories: TrajectoriesSection = TrajectoriesSection()
     """Real and generated latents."""
     optimizer: OptimizerSection = OptimizerSection()

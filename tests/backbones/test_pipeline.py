@@ -150,8 +150,8 @@ def test_a_step_of_distillation_gives_finite_gradients(family: str) -> None:
     assert losses.total.isfinite()
     assert gradients and all(gradient.isfinite().all() for gradient in gradients)
     assert any(gradient.any() for gradient in gradients)
-    assert losses.frames is not None
-    assert objective.critic_step(losses.frames, generator)["loss"].isfinite()
+    assert losses.judged is not None
+    assert objective.critic_step(losses.judged, generator)["loss"].isfinite()
 
 
 def edit(path: Path, **values: object) -> None:

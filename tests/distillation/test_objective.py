@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mcm.backbones.base import Condition
 from mcm.diffusion import consistency_function, convert, guide
-from mcm.distillation.batch import DistillBatch
+from mcm.distillation.batch import CriticFrames, DistillBatch
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import Plan, consistency
@@ -24,6 +24,14 @@ def seeded(seed: int = 3) -> torch.Generator:
 
 def gradients(parameters: Any) -> list[bool]:
     return [bool(p.grad is not None and p.grad.abs().sum() > 0) for p in parameters]
+
+
+def judged_frames(objective: MotionConsistency, batch: DistillBatch, seed: int = 3) -> CriticFrames:
+    """What the appearance critic sees in a step."""
+    judged = objective.step(batch, seeded(seed)).judged
+    assert judged is not None
+    assert judged.frames is not None
+    return judged.frames
 
 
 def scatter(objective: MotionConsistency) -> None:
@@ -55,9 +63,9 @@ def test_critic_step_trains_the_critic_only(
     objective = objective_of(recipe_of())
     assert objective.critic is not None
     losses = objective.step(batch, seeded())
-    assert losses.frames is not None
+    assert losses.judged is not None
     calls = objective.backbone.calls  # type: ignore[attr-defined]
-    objective.critic_step(losses.frames, seeded())["loss"].backward()
+    objective.critic_step(losses.judged, seeded())["loss"].backward()
     assert objective.backbone.calls == calls  # type: ignore[attr-defined]
     assert sum(gradients(objective.critic.heads.parameters())) > 4
     student = objective.backbone.adapter_parameters(STUDENT).values()
@@ -129,8 +137,7 @@ def test_the_critic_sees_generated_latents_when_asked(
     jumped = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
     seen = torch.where(draws.real_b[:, None, None, None, None], jumped, transition.x0_bcthw)
     wanted = objective.frames(batch, seen if judged else jumped, transition.condition, draws)
-    frames = objective.step(batch, seeded(5)).frames
-    assert frames is not None
+    frames = judged_frames(objective, batch, 5)
     torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
 
 
@@ -244,7 +251,7 @@ def test_raw_latents_and_no_critic_are_lcm(
     objective = objective_of(recipe)
     scatter(objective)
     losses = objective.step(batch, seeded())
-    assert losses.frames is None
+    assert losses.judged is None
     torch.testing.assert_close(losses.total, lcm_loss(objective, batch, seeded()))
 
 
@@ -276,14 +283,12 @@ def test_images_are_the_critics_real_side(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
     objective = objective_of(recipe_of())
-    own = objective.step(batch, seeded()).frames
-    assert own is not None
+    own = judged_frames(objective, batch)
     assert own.real.pixels_n3hw.shape == own.fake.pixels_n3hw.shape == (8, 3, 16, 16)
     assert torch.equal(own.real.text_nd, own.fake.text_nd)
     images, captions = torch.zeros(5, 3, 16, 16), texts(range(5)).pooled_bd
     set_ = replace(batch, images_n3hw=images, image_text_nd=captions)
-    frames = objective.step(set_, seeded()).frames
-    assert frames is not None
+    frames = judged_frames(objective, set_)
     assert torch.equal(frames.real.pixels_n3hw, images)
     assert torch.equal(frames.real.text_nd, captions)
     assert not frames.fake.pixels_n3hw.requires_grad
@@ -293,8 +298,7 @@ def test_critic_without_text_sees_none(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
     objective = objective_of(recipe_of(critic={"text_conditioned": False}))
-    frames = objective.step(batch, seeded()).frames
-    assert frames is not None
+    frames = judged_frames(objective, batch)
     assert not frames.real.text_nd.any() and not frames.fake.text_nd.any()
 
 
@@ -302,6 +306,47 @@ def test_relativistic_critic(objective_of: Make, recipe_of: Any, batch: DistillB
     objective = objective_of(recipe_of(critic={"loss": "relativistic"}))
     losses = objective.step(batch, seeded())
     assert losses.parts["adversarial"] > 0
+
+
+def test_a_clip_critic_alone_trains_student_and_itself_apart(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    recipe = recipe_of(
+        critic={"weight": 0.0}, clip_critic={"weight": 0.5}, trajectories={"judge_generated": True}
+    )
+    objective = objective_of(recipe)
+    assert objective.critic is None
+    assert objective.clip_critic is not None
+    losses = objective.step(batch, seeded())
+    assert losses.judged is not None
+    assert losses.judged.frames is None
+    motion, clips = (float(losses.parts[name]) for name in ("motion", "clip_adversarial"))
+    assert float(losses.total.detach()) == pytest.approx(motion + 0.5 * clips, rel=1e-6)
+    losses.total.backward()
+    assert any(gradients(objective.backbone.adapter_parameters(STUDENT).values()))
+    assert not any(gradients(objective.clip_critic.parameters()))
+    student = [p.grad for p in objective.backbone.adapter_parameters(STUDENT).values()]
+    before = [None if grad is None else grad.clone() for grad in student]
+    said = objective.critic_step(losses.judged, seeded())
+    assert set(said) == {"loss", "clip_adversarial", "clip_penalty", "clip_real", "clip_fake"}
+    said["loss"].backward()
+    assert all(gradients(objective.clip_critic.parameters()))
+    for old, new in zip(before, student, strict=True):
+        assert new is None if old is None else torch.equal(old, new)
+
+
+def test_both_critics_add_their_losses(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    both = objective_of(recipe_of(clip_critic={"weight": 0.5}))
+    losses = both.step(batch, seeded())
+    assert losses.judged is not None
+    assert losses.judged.frames is not None
+    assert losses.judged.clips is not None
+    alone = (replace(losses.judged, clips=None), replace(losses.judged, frames=None))
+    apart = [float(both.critic_step(one, seeded())["loss"].detach()) for one in alone]
+    together = float(both.critic_step(losses.judged, seeded())["loss"].detach())
+    assert together == pytest.approx(sum(apart), rel=1e-3)  # spectral norms move on
 
 
 def test_zero_terminal_snr_is_finite_at_pure_noise(

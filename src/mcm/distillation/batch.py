@@ -56,10 +56,38 @@ class Frames:
 
 @dataclass(frozen=True)
 class CriticFrames:
-    """The two sides that the critic compares."""
+    """The two sides that the appearance critic compares."""
 
     real: Frames
     fake: Frames
+
+
+@dataclass(frozen=True)
+class CriticClips:
+    """The two sides that the clip critic compares, clips of the same captions.
+
+    Attributes:
+        real_bcthw: Latents of real videos.
+        fake_bcthw: The student's latents.
+        text_bd: Pooled text embeddings of the captions.
+    """
+
+    real_bcthw: Tensor
+    fake_bcthw: Tensor
+    text_bd: Tensor
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the critics' step needs, detached.
+
+    Attributes:
+        frames: For the appearance critic; ``None`` without one.
+        clips: For the clip critic; ``None`` without one.
+    """
+
+    frames: CriticFrames | None = None
+    clips: CriticClips | None = None
 
 
 @dataclass(frozen=True)
@@ -69,9 +97,9 @@ class Losses:
     Attributes:
         total: What to differentiate.
         parts: Its terms by name, unweighted and detached.
-        frames: What the critic's step needs, detached; ``None`` without a critic.
+        judged: What the critics' step needs, detached; ``None`` without a critic.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor]
-    frames: CriticFrames | None = None
+    judged: Judged | None = None

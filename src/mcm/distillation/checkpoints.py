@@ -70,6 +70,11 @@ def structure(recipe: Recipe) -> dict[str, Any]:
         "consistency.ema_decay": "0" if recipe.consistency.ema_decay == 0 else "above 0",
         "critic.weight": "0" if critic.weight == 0 else "above 0",
     }
+    if recipe.clip_critic.weight > 0:
+        clips = recipe.clip_critic
+        values |= {
+            f"clip_critic.{name}": getattr(clips, name) for name in ("representation", "width")
+        }
     if student.mode == "lora":
         values |= {"student.rank": student.rank, "student.alpha": student.alpha}
     if critic.weight > 0:

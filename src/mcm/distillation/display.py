@@ -12,7 +12,7 @@ import torch
 from mcm.distillation.callbacks import Report
 from mcm.progress import Meter
 
-SHOWN = ("loss/motion", "loss/adversarial", "loss/critic")
+SHOWN = ("loss/motion", "loss/adversarial", "loss/clip_adversarial", "loss/critic")
 
 
 class Display:

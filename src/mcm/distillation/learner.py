@@ -29,10 +29,10 @@ def learning_rate(step: int, section: OptimizerSection, steps: int) -> float:
 
 @dataclass(frozen=True)
 class Learner:
-    """One AdamW over the student, the motion head and the critic, each with its own settings.
+    """One AdamW over student, motion head and critics, each with its own settings.
 
-    Adam moves every parameter by its own moments, so one optimiser of three groups is three
-    optimisers. Head and critic have no weight decay and constant rates.
+    Adam moves every parameter by its own moments, so one optimiser of several groups is several
+    optimisers. Head and critics have no weight decay and constant rates.
     """
 
     groups: Mapping[str, list[nn.Parameter]]
@@ -43,10 +43,12 @@ class Learner:
     def of(cls, objective: MotionConsistency, recipe: Recipe) -> Learner:
         """Collect what the objective trains."""
         critic = objective.critic.parameters() if objective.critic else []
+        clip_critic = objective.clip_critic.parameters() if objective.clip_critic else []
         found = {
             "student": list(objective.backbone.adapter_parameters(STUDENT).values()),
             "head": list(objective.head.parameters()),
             "critic": [parameter for parameter in critic if parameter.requires_grad],
+            "clip_critic": list(clip_critic),
         }
         groups = {name: parameters for name, parameters in found.items() if parameters}
         section = recipe.optimizer
@@ -54,6 +56,7 @@ class Learner:
             "student": {"betas": section.betas, "weight_decay": section.weight_decay},
             "head": {"betas": section.betas},
             "critic": {"betas": recipe.critic.betas},
+            "clip_critic": {"betas": recipe.clip_critic.betas},
         }
         optimizer = torch.optim.AdamW(
             [{"params": p, "name": name, **settings[name]} for name, p in groups.items()],
@@ -69,6 +72,7 @@ class Learner:
             "student": student,
             "head": self.recipe.motion.head_lr or student,
             "critic": self.recipe.critic.lr,
+            "clip_critic": self.recipe.clip_critic.lr,
         }
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["name"]]

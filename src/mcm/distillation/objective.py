@@ -12,18 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from mcm.backbones.base import Backbone, Condition
 from mcm.diffusion import SolverGrid, convert, ddim_step, l2, pseudo_huber
-from mcm.distillation.batch import CriticFrames, DistillBatch, Frames, Losses
+from mcm.distillation.batch import CriticClips, CriticFrames, DistillBatch, Frames, Judged, Losses
 from mcm.distillation.draws import DrawConfig, Draws, draw
 from mcm.distillation.steps import LastStep, jump, select, student_plan, teacher_step
 from mcm.distillation.target import copy_values, ema_update
-from mcm.distillation.variant import Variant, make_critic
+from mcm.distillation.variant import Variant, make_clip_critic, make_critic
 from mcm.motion import make_motion
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import consistency
@@ -56,7 +56,7 @@ class Transition:
 
 
 class MotionConsistency(nn.Module):
-    """Losses of a training step; holds the motion head, its average and the critic.
+    """Losses of a training step; holds the motion head, its average and the critics.
 
     The backbone must carry the adapter ``student`` and, with an EMA target, ``target``. Nothing
     here moves a parameter except :meth:`update_target`; the same parameters, batch and
@@ -81,7 +81,9 @@ class MotionConsistency(nn.Module):
         self.ends_n = self.grid.segment_ends(variant.consistency.segments)
         self.head = make_motion(variant.motion.representation, backbone.spec.latent_channels)
         self.head_target = deepcopy(self.head).requires_grad_(False)
-        self.critic = make_critic(variant.critic, empty.pooled_bd.shape[-1])
+        channels, text_dim = backbone.spec.latent_channels, empty.pooled_bd.shape[-1]
+        self.critic = make_critic(variant.critic, text_dim)
+        self.clip_critic = make_clip_critic(variant.clip_critic, channels, text_dim)
         self._backbone = (backbone,)
         with torch.no_grad():
             self._copy_student()
@@ -100,6 +102,7 @@ class MotionConsistency(nn.Module):
         """Return the student's losses on a batch.
 
         total = λ_motion · d(M(f_θ(x_t, t)), M⁻(f_θ⁻(x̂_s, s))) + λ_adv · L_adv(decoded frames)
+        + λ_clip · L_clip(latents)
 
         Args:
             batch: Real clips, on the network's device.
@@ -109,29 +112,45 @@ class MotionConsistency(nn.Module):
         transition = self.transition(batch, draws)
         student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
         motion = self.motion_loss(*self.arrivals(transition, student, self.target(transition)))
-        weight = self.variant.motion.weight
-        if self.critic is None:
-            return Losses(weight * motion, {"motion": motion.detach()})
-        judged = student
+        total, parts = self.variant.motion.weight * motion, {"motion": motion.detach()}
+        if self.critic is None and self.clip_critic is None:
+            return Losses(total, parts)
+        x0, frames, clips = student, None, None
         if self.variant.trajectories.judge_generated:
-            judged = select(draws.real_b, student, transition.x0_bcthw)
-        frames = self.frames(batch, judged, transition.condition, draws)
-        adversarial = self.adversarial_loss(frames, generator)
-        detached = Frames(frames.fake.pixels_n3hw.detach(), frames.fake.text_nd)
-        return Losses(
-            weight * motion + self.variant.critic.weight * adversarial,
-            {"motion": motion.detach(), "adversarial": adversarial.detach()},
-            CriticFrames(frames.real, detached),
-        )
+            x0 = select(draws.real_b, student, transition.x0_bcthw)
+        if self.critic is not None:
+            seen = self.frames(batch, x0, transition.condition, draws)
+            adversarial = self.adversarial_loss(seen, generator)
+            total = total + self.variant.critic.weight * adversarial
+            parts["adversarial"] = adversarial.detach()
+            detached = Frames(seen.fake.pixels_n3hw.detach(), seen.fake.text_nd)
+            frames = CriticFrames(seen.real, detached)
+        if self.clip_critic is not None:
+            clips = CriticClips(batch.latents_bcthw, x0, transition.condition.pooled_bd)
+            adversarial = self.clip_loss(clips)
+            total = total + self.variant.clip_critic.weight * adversarial
+            parts["clip_adversarial"] = adversarial.detach()
+            clips = replace(clips, fake_bcthw=x0.detach())
+        return Losses(total, parts, Judged(frames, clips))
 
-    def critic_step(self, frames: CriticFrames, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the critic's ``loss`` and what to log, on the frames of :meth:`step`."""
-        assert self.critic is not None
-        real, fake = frames.real, frames.fake
-        with _full_precision(fake.pixels_n3hw):
-            return self.critic.critic_loss(
-                real.pixels_n3hw, fake.pixels_n3hw, real.text_nd, fake.text_nd, generator
-            )
+    def critic_step(self, judged: Judged, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the critics' ``loss`` and what to log, on what :meth:`step` has judged."""
+        said: dict[str, Tensor] = {}
+        if self.critic is not None and judged.frames is not None:
+            real, fake = judged.frames.real, judged.frames.fake
+            with _full_precision(fake.pixels_n3hw):
+                said = self.critic.critic_loss(
+                    real.pixels_n3hw, fake.pixels_n3hw, real.text_nd, fake.text_nd, generator
+                )
+        if self.clip_critic is not None and judged.clips is not None:
+            clips, gamma = judged.clips, self.variant.clip_critic.penalty_weight
+            with _full_precision(clips.fake_bcthw):
+                of_clips = self.clip_critic.critic_loss(
+                    clips.real_bcthw, clips.fake_bcthw, clips.text_bd, gamma
+                )
+            loss = of_clips.pop("loss") + said.get("loss", 0)
+            said |= {f"clip_{name}": value for name, value in of_clips.items()} | {"loss": loss}
+        return said
 
     def draw(self, batch: DistillBatch, generator: torch.Generator) -> Draws:
         """Draw everything random of a step but the critic's augmentation."""
@@ -266,6 +285,14 @@ class MotionConsistency(nn.Module):
                 real.text_nd if paired else None,
             )
 
+    def clip_loss(self, clips: CriticClips) -> Tensor:
+        """The student's loss against the clip critic, whose parameters get no gradient."""
+        assert self.clip_critic is not None
+        with _full_precision(clips.fake_bcthw):
+            return self.clip_critic.generator_loss(
+                clips.real_bcthw, clips.fake_bcthw, clips.text_bd
+            )
+
     def update_target(self) -> None:
         """θ⁻ ← d·θ⁻ + (1 − d)·θ for the target adapter and for the motion head."""
         if self.target_name == TARGET:
@@ -283,6 +310,7 @@ class MotionConsistency(nn.Module):
             "head": self.head.state_dict(),
             "head_target": self.head_target.state_dict(),
             "critic": self.critic.trainable_state_dict() if self.critic else {},
+            "clip_critic": self.clip_critic.state_dict() if self.clip_critic else {},
         }
         for adapter in dict.fromkeys((STUDENT, self.target_name)):
             roles[adapter] = self.backbone.adapter_parameters(adapter)

@@ -1,4 +1,4 @@
-"""A student's files: weights and card, and beside them the head and critic of its training."""
+"""A student's files: weights and card, and beside them the head and critics of its training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from mcm.sampling.catalog import STUDENT_STEPS, StudentCard, base_name
 from mcm.settings import Recipe
 
 AUXILIARY = "auxiliary"
+ROLES = ("head", "critic", "clip_critic")
 
 
 def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, step: int) -> Path:
@@ -43,7 +44,7 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
 
 
 def read_auxiliary(objective: MotionConsistency, folder: Path) -> None:
-    """Load head and critic of an earlier run into the objective, in place.
+    """Load head and critics of an earlier run into the objective, in place.
 
     Args:
         objective: Has a head or a critic of the same shapes.
@@ -53,7 +54,7 @@ def read_auxiliary(objective: MotionConsistency, folder: Path) -> None:
         UserError: A file is missing, broken or of another configuration.
     """
     ours = objective.weights()
-    for role in ("head", "critic"):
+    for role in ROLES:
         mine = {key: value for key, value in ours.items() if key.startswith(f"{role}.")}
         if not mine:
             continue
@@ -94,8 +95,8 @@ def _shape(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
 
 
 def write_auxiliary(weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write head and critic, which no sampling needs, as files of their own."""
-    for role in ("head", "critic"):
+    """Write head and critics, which no sampling needs, as files of their own."""
+    for role in ROLES:
         prefix = f"{role}."
         mine = {
             name.removeprefix(prefix): value.cpu().contiguous()

@@ -147,15 +147,15 @@ class Trainer:
         return losses | norms | rates
 
     def _accumulate(self, batch: DistillBatch, passes: int) -> dict[str, Tensor]:
-        """Add the gradients of one batch: the student's, then the critic's on the same frames."""
+        """Add the gradients of one batch: the student's, then the critics' on the same clips."""
         batch = batch.to(self.accelerator.device)
         with self.accelerator.autocast():
             losses = self.objective.step(batch, self.generator)
         self.accelerator.backward(losses.total / passes)
         values = {f"loss/{name}": value for name, value in losses.parts.items()}
-        if losses.frames is None:
+        if losses.judged is None:
             return values
-        critic = self.objective.critic_step(losses.frames, self.generator)
+        critic = self.objective.critic_step(losses.judged, self.generator)
         self.accelerator.backward(critic["loss"] / passes)
         judged = {f"critic/{name}": value for name, value in critic.items() if name != "loss"}
         return values | judged | {"loss/critic": critic["loss"].detach()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mcm.appearance import Critic, CriticConfig
+from mcm.motion import ClipCritic
 from mcm.settings import (
+    ClipCriticSection,
     ConsistencySection,
     CriticSection,
     MotionSection,
@@ -21,6 +23,7 @@ class Variant:
     motion: MotionSection = field(default_factory=MotionSection)
     consistency: ConsistencySection = field(default_factory=ConsistencySection)
     critic: CriticSection = field(default_factory=CriticSection)
+    clip_critic: ClipCriticSection = field(default_factory=ClipCriticSection)
     trajectories: TrajectoriesSection = field(default_factory=TrajectoriesSection)
     drop_caption: float = 0.0
 
@@ -31,6 +34,7 @@ class Variant:
             recipe.motion,
             recipe.consistency,
             recipe.critic,
+            recipe.clip_critic,
             recipe.trajectories,
             recipe.data.drop_caption,
         )
@@ -43,3 +47,12 @@ def make_critic(section: CriticSection, text_dim: int) -> Critic | None:
     shared = set(CriticConfig.__dataclass_fields__) & set(CriticSection.model_fields)
     values = {name: getattr(section, name) for name in shared}
     return Critic(CriticConfig(text_dim=text_dim, **values))
+
+
+def make_clip_critic(
+    section: ClipCriticSection, latent_channels: int, text_dim: int
+) -> ClipCritic | None:
+    """Build the clip critic of a recipe, or none where its weight is 0."""
+    if section.weight == 0:
+        return None
+    return ClipCritic(section.representation, latent_channels, text_dim, section.width)

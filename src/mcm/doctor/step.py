@@ -18,7 +18,7 @@ def update(
     recipe: Recipe,
     generator: torch.Generator,
 ) -> None:
-    """Student, teacher, target, self-generated latents, critic, optimiser and averages.
+    """Student, teacher, target, self-generated latents, critics, optimiser and averages.
 
     Args:
         objective: What is trained.
@@ -32,8 +32,8 @@ def update(
         with _autocast(recipe, batch.latents_bcthw.device):
             losses = objective.step(batch, generator)
         (losses.total / passes).backward()
-        if losses.frames is not None:
-            critic = objective.critic_step(losses.frames, generator)
+        if losses.judged is not None:
+            critic = objective.critic_step(losses.judged, generator)
             (critic["loss"] / passes).backward()
     learner.clip()
     learner.optimizer.step()

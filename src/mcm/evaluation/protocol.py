@@ -137,7 +137,7 @@ class FluentProtocol:
         }
 
     def references(self) -> dict[str, Reference]:
-        """Return real clips of the evaluation split, poor (also drawn again) and clean, and stills."""
+        """Return real clips (poor, poor drawn again, clean) and stills of the evaluation split."""
         compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
         of_clips = frozenset(metric.name for metric in self.metrics()) - compared
         sources = {
