@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mcm.data.fluent.captions import prompt
@@ -100,17 +99,6 @@ def path_distance(made: Frames, frames: Frames) -> float:
     return float(np.linalg.norm(apart_t2, axis=1).mean())
 
 
-def through_autoencoder(model: VideoModel) -> Callable[[int, Task], Frames]:
-    """Return what encodes and decodes the input and does nothing else."""
-
-    @torch.inference_mode()
-    def make(number: int, task: Task) -> Frames:
-        pixels = torch.from_numpy(task.frames.copy()).to(model.device).float() / 127.5 - 1
-        return model.decode(model.backbone.encode_video(pixels.permute(3, 0, 1, 2)[None]))
-
-    return make
-
-
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -138,7 +126,7 @@ def main() -> int:
             ).frames
         )
 
-    show("autoencoder", through_autoencoder(model))
+    show("autoencoder", lambda number, task: model.reconstruct(task.frames))
     strengths = sorted(options.strengths)
     kept = [show(f"strength {strength:g}", edited(strength)) for strength in strengths]
     floor = show(

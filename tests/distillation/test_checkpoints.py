@@ -92,6 +92,7 @@ def test_another_backbone_is_refused_by_name(tmp_path: Path, recipe_of) -> None:
         ("motion", {"representation": "raw"}, "motion.representation is 'learn' there and 'raw'"),
         ("consistency", {"ema_decay": 0.0}, "consistency.ema_decay is 'above 0' there and '0'"),
         ("critic", {"width": 16}, "critic.width is 8 there and 16"),
+        ("clip_critic", {"weight": 0.5}, "clip_critic.representation is None there and 'raw'"),
         ("critic", {"weight": 0.0}, "critic.weight is 'above 0' there and '0'"),
     ],
 )

@@ -18,7 +18,7 @@ def drifting(count: int, step: int, seed: int = 0) -> Tensor:
 
 
 def trained(representation: MotionRepresentation, real: Tensor, fake: Tensor) -> float:
-    """Train a critic on two sets of clips; return by how much it prefers fresh real ones."""
+    """Train a critic on two sets of clips; return by how much it prefers the real ones."""
     torch.manual_seed(0)
     critic = ClipCritic(representation, 4, TEXT, 16)
     optimizer = torch.optim.Adam(critic.parameters(), 1e-3, (0.0, 0.99))

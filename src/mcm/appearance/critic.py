@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from mcm.appearance.augment import augment, check_policy, fit
 from mcm.appearance.features import backbone_name, make_features
+from mcm.appearance.fixed import parameters_fixed
 from mcm.appearance.heads import Layout, LevelHead, reductions
 from mcm.appearance.losses import (
     gradient_penalty,
@@ -150,7 +150,7 @@ class Critic(nn.Module):
         Raises:
             UserError: If the loss is relativistic and no real frames are given.
         """
-        with self._parameters_fixed():
+        with parameters_fixed(self):
             fake = self.score(self.features(self.prepare(fake_b3hw, generator)), fake_text_bd)
             if self.config.loss == "hinge":
                 return _mean([hinge_generator_loss(level) for level in fake])
@@ -217,18 +217,6 @@ class Critic(nn.Module):
             return logits, images.new_zeros(())
         inputs = [images] if kind == "pixels" else features
         return logits, gradient_penalty(_score(logits), inputs)
-
-    @contextmanager
-    def _parameters_fixed(self) -> Iterator[None]:
-        """Leave the critic's own parameters out of graphs built inside."""
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """Return the state without frozen features: what a checkpoint holds."""

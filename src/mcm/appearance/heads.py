@@ -40,6 +40,13 @@ def convolution(
     return spectral_norm(layer)
 
 
+def text_match(h_bwn: Tensor, text_bd: Tensor, projection: nn.Module) -> Tensor:
+    """Return ⟨V y, h⟩ / √width at every position, (b, n), y the normalised text embedding."""
+    text_bw = projection(layer_norm(text_bd, text_bd.shape[-1:]))
+    match_bn: Tensor = (text_bw[:, :, None] * h_bwn).sum(1)
+    return match_bn / sqrt(text_bw.shape[1])
+
+
 class LevelHead(nn.Module):
     """Logits D(h, y) = ψ(φ(h)) + ⟨V y, φ(h)⟩ / √width at every position of one level."""
 
@@ -73,7 +80,5 @@ class LevelHead(nn.Module):
             h = layer(leaky_relu(h, 0.2))
         h = (h + self.residual(leaky_relu(h, 0.2))) / sqrt(2)
         h = leaky_relu(h, 0.2)
-        text_bw = self.text(layer_norm(text_bd, text_bd.shape[-1:]))
-        conditional_bn: Tensor = (text_bw[:, :, None] * h.flatten(2)).sum(1)
         unconditional_bn: Tensor = self.unconditional(h).flatten(1)
-        return unconditional_bn + conditional_bn / sqrt(text_bw.shape[1])
+        return unconditional_bn + text_match(h.flatten(2), text_bd, self.text)

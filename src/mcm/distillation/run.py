@@ -197,7 +197,7 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         write_auxiliary(trainer.objective.weights(), output / AUXILIARY)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")
-    _say(trainer, f"head and critic: {output / AUXILIARY}; checkpoints: {trainer.folder}")
+    _say(trainer, f"head and critics: {output / AUXILIARY}; checkpoints: {trainer.folder}")
     return folder
 
 

@@ -13,15 +13,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, leaky_relu
+from torch.nn.functional import leaky_relu
 
+from mcm.appearance.fixed import parameters_fixed
+from mcm.appearance.heads import text_match
 from mcm.appearance.losses import (
     gradient_penalty,
     relativistic_critic_loss,
@@ -71,10 +71,8 @@ class ClipCritic(nn.Module):
         for stage in self.stages:
             h = leaky_relu(stage(h), 0.2)
         h = (h + leaky_relu(self.mix(h), 0.2)) / sqrt(2)
-        text_bw = self.text(layer_norm(text_bd, text_bd.shape[-1:]))
-        conditional_bn: Tensor = (text_bw[:, :, None] * h.flatten(2)).sum(1)
         unconditional_bn: Tensor = self.unconditional(h).flatten(1)
-        return unconditional_bn + conditional_bn / sqrt(text_bw.shape[1])
+        return unconditional_bn + text_match(h.flatten(2), text_bd, self.text)
 
     def generator_loss(self, real_bcthw: Tensor, fake_bcthw: Tensor, text_bd: Tensor) -> Tensor:
         """Return the student's loss; gradients go to ``fake_bcthw`` only.
@@ -84,7 +82,7 @@ class ClipCritic(nn.Module):
             fake_bcthw: The student's, of the same captions.
             text_bd: Pooled text embeddings of the captions.
         """
-        with self._fixed():
+        with parameters_fixed(self):
             with torch.no_grad():
                 real_bn = self(real_bcthw, text_bd)
             return relativistic_generator_loss(real_bn, self(fake_bcthw, text_bd))
@@ -115,14 +113,3 @@ class ClipCritic(nn.Module):
             "real": real_bn.mean().detach(),
             "fake": fake_bn.mean().detach(),
         }
-
-    @contextmanager
-    def _fixed(self) -> Iterator[None]:
-        """Leave the critic's own parameters out of graphs built inside."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in self.parameters():
-                parameter.requires_grad_(True)

@@ -21,6 +21,7 @@ from mcm.safety import guard
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
 from mcm.sampling.options import Settings, check_prompt, resolve
+from mcm.sampling.pixels import to_video
 from mcm.sampling.samplers import OnStep, consistency_from
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def edit(
     timings, noise = dict[str, float](), Noise.from_seeds([seed])
     with torch.inference_mode(), model.backbone.using(model.adapter):
         with model.timed(timings, "encode"):
-            source = model.backbone.encode_video(_to_video(frames_thwc))
+            source = model.backbone.encode_video(to_video(frames_thwc))
         with model.timed(timings, "text"):
             denoise = model.denoiser([prompt], settings)
         with model.timed(timings, "network"):
@@ -102,12 +103,6 @@ def _keeper(source_bcthw: Tensor, mask_hw: NDArray[np.bool_] | None) -> Any:
     share = F.adaptive_max_pool2d(mask, source_bcthw.shape[-2:])[:, :, None]
     share = share.to(source_bcthw.device)
     return lambda x0: share * x0 + (1 - share) * source_bcthw
-
-
-def _to_video(frames_thwc: Frames) -> Tensor:
-    """Return pixels in [-1, 1], (1, 3, t, h, w)."""
-    pixels = torch.from_numpy(frames_thwc.copy()).float() / 127.5 - 1
-    return pixels.permute(3, 0, 1, 2)[None]
 
 
 def _check_frames(frames: object) -> None:

@@ -29,7 +29,7 @@ from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Denoise, Denoiser, Noise
 from mcm.sampling.following import check_windows, following
 from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
-from mcm.sampling.pixels import to_uint8
+from mcm.sampling.pixels import to_uint8, to_video
 from mcm.sampling.samplers import OnStep, Plan, find_sampler
 from mcm.sampling.windows import WindowedDenoiser
 
@@ -275,6 +275,12 @@ class VideoModel:
         """Return the frames of one clip, uint8, (t, h, w, 3)."""
         pixels_bl3hw = self.backbone.decode_frames(latents_bcthw)
         return to_uint8(pixels_bl3hw[0])
+
+    @torch.inference_mode()
+    def reconstruct(self, frames_thwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the autoencoder keeps of a clip, uint8, (t, h, w, 3)."""
+        video_bcthw = to_video(frames_thwc).to(self.device)
+        return self.decode(self.backbone.encode_video(video_bcthw))
 
     def _warn(self, prompts: Sequence[str], settings: Settings) -> None:
         for prompt in prompts:

@@ -15,7 +15,6 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import torch
 
 from mcm.data.fluent import render
 from mcm.data.fluent.captions import prompt
@@ -214,11 +213,8 @@ def _decoded(text: str) -> Source:
     name = text.removeprefix(_DECODED)
     model, digest = load(name), weights_digest(name)
 
-    @torch.inference_mode()
     def make(request: Request, split: Split) -> Frames:
         frames = real_clip(REAL[request.seed % 2], request.seed, split)
-        pixels_bthwc = torch.from_numpy(frames.copy())[None].to(model.device).float()
-        video_bcthw = pixels_bthwc.permute(0, 4, 1, 2, 3) / 127.5 - 1
-        return model.decode(model.backbone.encode_video(video_bcthw))
+        return model.reconstruct(frames)
 
     return Source(text, True, make, digest)
