@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from mcm.safety.grid import Array, averaging, whitened
 from mcm.safety.tile import PAYLOAD_BITS, SIDE, pilot, read_tile, tile
@@ -70,17 +71,36 @@ class _Match(NamedTuple):
     tile: Array
 
 
+class _Seen:
+    """The brightness of frames, (t, h, w), as it falls into the cells of any grid."""
+
+    def __init__(self, luma_thw: Array) -> None:
+        self.luma_thw = luma_thw
+        self._rows: dict[tuple[float, float], Array] = {}
+
+    def folded(self, height: float, width: float, down: float, right: float) -> Array:
+        """Return the weights of a grid's cells, all frames and tiles together, (SIDE, SIDE)."""
+        columns = averaging(self.luma_thw.shape[2], width, right)
+        return _fold(whitened(self._averaged(height, down) @ columns.T).sum(0))
+
+    def _averaged(self, height: float, down: float) -> Array:
+        """Return the rows of a grid, (t, i, w): most of the work, and the same for many widths."""
+        if (height, down) not in self._rows:
+            rows = averaging(self.luma_thw.shape[1], height, down)
+            self._rows[height, down] = rows @ self.luma_thw
+        return self._rows[height, down]
+
+
 def find(frames: NDArray[np.uint8]) -> Mark | None:
     """Return the mark of frames, uint8, (t, h, w, 3), or ``None``; looks at 16 of them."""
     if not len(frames) or min(frames.shape[1:3]) < SIDE or max(frames.shape[1:3]) > 1 << 14:
         return None
-    seen = np.stack([_shrunk(luma(frame)) for frame in _spread(frames, _FRAMES)])
-    size = min(seen.shape[1:]) / SIDE
-    unmoved = _fold(_seen_in(seen, size, size, 0.0, 0.0))
-    mark = _read([unmoved], UNMOVED)
+    luma_thw = np.stack([_shrunk(luma(frame)) for frame in _spread(frames, _FRAMES)])
+    size = min(luma_thw.shape[1:]) / SIDE
+    seen, quick = _Seen(luma_thw), _Seen(luma_thw[:: -(-len(luma_thw) // _QUICK_FRAMES)])
+    mark = _read([seen.folded(size, size, 0.0, 0.0)], UNMOVED)
     if mark is not None or min(frames.shape[1:3]) < LEAST_SIDE // 2:
         return mark
-    quick = seen[:: -(-len(seen) // _QUICK_FRAMES)]
     alike = [(scale, scale) for scale in _SCALES]
     stretched = [
         (high, wide)
@@ -97,7 +117,7 @@ def find(frames: NDArray[np.uint8]) -> Mark | None:
     return None
 
 
-def _refined(seen: Array, match: _Match) -> _Match:
+def _refined(seen: _Seen, match: _Match) -> _Match:
     nudged = (
         _match(seen, match.height * (1 + high), match.width * (1 + wide), _HALVES)
         for high, wide in _NUDGES
@@ -107,38 +127,30 @@ def _refined(seen: Array, match: _Match) -> _Match:
 
 
 def _match(
-    seen: Array, height: float, width: float, shifts: Iterable[tuple[float, float]]
+    seen: _Seen, height: float, width: float, shifts: Iterable[tuple[float, float]]
 ) -> _Match:
     """Return the best fit of the pilot over all places of a grid of cells height × width."""
-    weights_kij = np.stack([_fold(_seen_in(seen, height, width, *shift)) for shift in shifts])
+    weights_kij = np.stack([seen.folded(height, width, *shift) for shift in shifts])
     scores = _pilot_scores(weights_kij)
     which, down, right = np.unravel_index(int(scores.argmax()), scores.shape)
     turned = np.roll(weights_kij[which], (-int(down), -int(right)), (0, 1))
     return _Match(float(scores.max()), height, width, turned)
 
 
-def _seen_in(seen: Array, height: float, width: float, down: float, right: float) -> Array:
-    """Return the weights of the cells of a grid, all frames together."""
-    rows = averaging(seen.shape[1], height, down)
-    columns = averaging(seen.shape[2], width, right)
-    weights: Array = whitened(rows @ seen @ columns.T).sum(0)
-    return weights
-
-
 def _pilot_scores(weights_kij: Array) -> Array:
     """Return z of the pilot for every place of the tile's corner, (k, SIDE, SIDE)."""
-    signs, mask = _pilot_spectra()
-    shape = (SIDE, SIDE)
-    sums = np.fft.irfft2(np.fft.rfft2(weights_kij) * signs, shape)
-    norms = np.fft.irfft2(np.fft.rfft2(weights_kij**2) * mask, shape)
-    scores: Array = sums / np.sqrt(np.maximum(norms, 1e-9))
+    powers_pkij = np.stack([weights_kij, weights_kij**2])
+    spectra = fft.rfft2(powers_pkij) * _pilot_spectra()[:, None]
+    sums, squares = fft.irfft2(spectra, (SIDE, SIDE))
+    scores: Array = sums / np.sqrt(np.maximum(squares, 1e-9))
     return scores
 
 
 @cache
-def _pilot_spectra() -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    signs, mask = pilot()
-    return np.conj(np.fft.rfft2(signs)), np.conj(np.fft.rfft2(mask))
+def _pilot_spectra() -> NDArray[np.complex64]:
+    """Return the spectra that count the pilot's signs and its cells, (2, SIDE, SIDE // 2 + 1)."""
+    spectra: NDArray[np.complex64] = np.conj(fft.rfft2(np.stack(pilot())))
+    return spectra
 
 
 def _read(tiles: Iterable[Array], hypotheses: int) -> Mark | None:
@@ -157,7 +169,8 @@ def _read(tiles: Iterable[Array], hypotheses: int) -> Mark | None:
 def _fold(weights: Array) -> Array:
     """Add up a map of cells tile by tile, (SIDE, SIDE)."""
     rows, columns = weights.shape
-    padded = np.pad(weights, ((0, -rows % SIDE), (0, -columns % SIDE)))
+    padded = np.zeros((rows + -rows % SIDE, columns + -columns % SIDE), weights.dtype)
+    padded[:rows, :columns] = weights
     folded: Array = padded.reshape(-1, SIDE, padded.shape[1] // SIDE, SIDE).sum((0, 2))
     return folded
 
