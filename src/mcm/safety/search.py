@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from mcm.safety.grid import Array, averaging, whitened
 from mcm.safety.tile import PAYLOAD_BITS, SIDE, pilot, read_tile, tile
@@ -140,8 +139,8 @@ def _match(
 def _pilot_scores(weights_kij: Array) -> Array:
     """Return z of the pilot for every place of the tile's corner, (k, SIDE, SIDE)."""
     powers_pkij = np.stack([weights_kij, weights_kij**2])
-    spectra = fft.rfft2(powers_pkij) * _pilot_spectra()[:, None]
-    sums, squares = fft.irfft2(spectra, (SIDE, SIDE))
+    spectra = np.fft.rfft2(powers_pkij) * _pilot_spectra()[:, None]
+    sums, squares = np.fft.irfft2(spectra, (SIDE, SIDE))
     scores: Array = sums / np.sqrt(np.maximum(squares, 1e-9))
     return scores
 
@@ -149,7 +148,7 @@ def _pilot_scores(weights_kij: Array) -> Array:
 @cache
 def _pilot_spectra() -> NDArray[np.complex64]:
     """Return the spectra that count the pilot's signs and its cells, (2, SIDE, SIDE // 2 + 1)."""
-    spectra: NDArray[np.complex64] = np.conj(fft.rfft2(np.stack(pilot())))
+    spectra: NDArray[np.complex64] = np.conj(np.fft.rfft2(np.stack(pilot())))
     return spectra
 
 
