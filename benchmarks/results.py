@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError
-from mcm.evaluation.metric import digits
+from mcm.evaluation.metric import Result
+from mcm.evaluation.report import cell
 
 Run = dict[str, Any]
 
@@ -180,11 +181,10 @@ def _best(
 
 
 def _cell(result: Mapping[str, Any] | None, best: float | None) -> str:
-    if result is None or not _has(result):
+    if result is None:
         return "–"
-    value, low, high = (digits(result[key]) for key in ("value", "low", "high"))
-    shown = f"**{value}**" if result["value"] == best else value
-    return f"{shown} [{low}, {high}]"
+    value, *interval = cell(Result(**result)).split(" ", 1)
+    return " ".join([f"**{value}**" if result["value"] == best else value, *interval])
 
 
 def draw(report: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Path]:
