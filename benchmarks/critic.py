@@ -66,7 +66,7 @@ def make_pairs(backbone: PipelineBackbone, count: int) -> Pairs:
 
 def train(objective: MotionConsistency, feed: Feed, recipe: Recipe, steps: int) -> None:
     """Let the critic tell the feed's images from its videos' own frames."""
-    critic, section = objective.critic, recipe.critic
+    critic, section = objective.critics.frame, recipe.critic
     assert critic is not None
     trained = [p for p in critic.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=section.lr, betas=section.betas, weight_decay=0.0)
@@ -74,7 +74,7 @@ def train(objective: MotionConsistency, feed: Feed, recipe: Recipe, steps: int) 
     for batch in feed.stream(0, steps, 0):
         with torch.no_grad():
             clean = batch.latents_bcthw
-            frames = objective.frames(
+            frames = objective.critics.frames(
                 batch, clean, batch.condition, objective.draw(batch, generator)
             )
         losses = objective.critic_step(Judged(frames), generator)
@@ -120,11 +120,11 @@ def main() -> None:
     backbone, _ = prepare_backbone(recipe, device)
     feed = Feed.open(recipe)
     objective = MotionConsistency(backbone, feed.videos.unconditional(), Variant.of(recipe))
-    if objective.critic is None:
+    if objective.critics.frame is None:
         parser.error("the recipe has no critic: set critic.weight")
     pairs = make_pairs(backbone, given.pairs)
     train(objective, feed, recipe, given.steps)
-    down = way_down(backbone, objective.critic, pairs)
+    down = way_down(backbone, objective.critics.frame, pairs)
     print(report(down, pairs.clean_bcthw - pairs.poor_bcthw))
 
 

@@ -220,8 +220,14 @@ class ClipCriticSection(Section):
 
     weight: NonNegative = 0.0
     """Factor of its loss for the student; 0 trains without it."""
+    backbone: Literal["scratch", "teacher"] = "scratch"
+    """What it sees: `scratch` the latents themselves, `teacher` what the frozen teacher holds in
+    its middle when it is given the latents with noise on them."""
+    noise: Annotated[tuple[Fraction, Fraction], Strict(False)] = (0.0, 0.7)
+    """Least and greatest part of the time axis at which the teacher is given them; one is drawn
+    for each batch."""
     representation: Literal["raw", "diff", "freql", "freqh"] = "raw"
-    """What of the latents it judges: `raw` is all of them, `diff` what changes between frames."""
+    """What of that it judges: `raw` is all of it, `diff` what changes between frames."""
     width: Count = 64
     """Channels of its first stage."""
     penalty_weight: NonNegative = 1.0

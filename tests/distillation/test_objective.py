@@ -47,27 +47,27 @@ def test_student_step_trains_student_and_head_only(
 ) -> None:
     objective = objective_of(recipe_of())
     scatter(objective)
-    assert objective.critic is not None
+    assert objective.critics.frame is not None
     objective.step(batch, seeded()).total.backward()
     backbone = objective.backbone
     assert all(gradients(backbone.adapter_parameters(STUDENT).values()))
     assert all(gradients(objective.head.parameters()))
     others = [*backbone.adapter_parameters(TARGET).values(), *objective.head_target.parameters()]
     teacher = list(backbone.variants.base.parameters())  # type: ignore[attr-defined]
-    assert not any(gradients([*others, *teacher, *objective.critic.parameters()]))
+    assert not any(gradients([*others, *teacher, *objective.critics.frame.parameters()]))
 
 
 def test_critic_step_trains_the_critic_only(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
     objective = objective_of(recipe_of())
-    assert objective.critic is not None
+    assert objective.critics.frame is not None
     losses = objective.step(batch, seeded())
     assert losses.judged is not None
     calls = objective.backbone.calls  # type: ignore[attr-defined]
     objective.critic_step(losses.judged, seeded())["loss"].backward()
     assert objective.backbone.calls == calls  # type: ignore[attr-defined]
-    assert sum(gradients(objective.critic.heads.parameters())) > 4
+    assert sum(gradients(objective.critics.frame.heads.parameters())) > 4
     student = objective.backbone.adapter_parameters(STUDENT).values()
     assert not any(gradients([*student, *objective.head.parameters()]))
 
@@ -136,7 +136,8 @@ def test_the_critic_sees_generated_latents_when_asked(
     transition = objective.transition(batch, draws)
     jumped = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
     seen = torch.where(draws.real_b[:, None, None, None, None], jumped, transition.x0_bcthw)
-    wanted = objective.frames(batch, seen if judged else jumped, transition.condition, draws)
+    seen = seen if judged else jumped
+    wanted = objective.critics.frames(batch, seen, transition.condition, draws)
     frames = judged_frames(objective, batch, 5)
     torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
 
@@ -315,8 +316,8 @@ def test_a_clip_critic_alone_trains_student_and_itself_apart(
         critic={"weight": 0.0}, clip_critic={"weight": 0.5}, trajectories={"judge_generated": True}
     )
     objective = objective_of(recipe)
-    assert objective.critic is None
-    assert objective.clip_critic is not None
+    assert objective.critics.frame is None
+    assert objective.critics.clip is not None
     losses = objective.step(batch, seeded())
     assert losses.judged is not None
     assert losses.judged.frames is None
@@ -324,13 +325,13 @@ def test_a_clip_critic_alone_trains_student_and_itself_apart(
     assert float(losses.total.detach()) == pytest.approx(motion + 0.5 * clips, rel=1e-6)
     losses.total.backward()
     assert any(gradients(objective.backbone.adapter_parameters(STUDENT).values()))
-    assert not any(gradients(objective.clip_critic.parameters()))
+    assert not any(gradients(objective.critics.clip.parameters()))
     student = [p.grad for p in objective.backbone.adapter_parameters(STUDENT).values()]
     before = [None if grad is None else grad.clone() for grad in student]
     said = objective.critic_step(losses.judged, seeded())
     assert set(said) == {"loss", "clip_adversarial", "clip_penalty", "clip_real", "clip_fake"}
     said["loss"].backward()
-    assert all(gradients(objective.clip_critic.parameters()))
+    assert all(gradients(objective.critics.clip.parameters()))
     for old, new in zip(before, student, strict=True):
         assert new is None if old is None else torch.equal(old, new)
 
@@ -347,6 +348,45 @@ def test_both_critics_add_their_losses(
     apart = [float(both.critic_step(one, seeded())["loss"].detach()) for one in alone]
     together = float(both.critic_step(losses.judged, seeded())["loss"].detach())
     assert together == pytest.approx(sum(apart), rel=1e-3)  # spectral norms move on
+
+
+def test_a_clip_critic_on_the_teachers_features(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    """Both sides are the teacher's features, of one noise; none of its weights gets a gradient."""
+    section = {"weight": 0.5, "backbone": "teacher", "noise": [0.5, 0.5]}
+    objective = objective_of(recipe_of(critic={"weight": 0.0}, clip_critic=section))
+    scatter(objective)
+    losses = objective.step(batch, seeded())
+    assert losses.judged is not None
+    clips = losses.judged.clips
+    assert clips is not None
+    draws = objective.draw(batch, seeded())
+    assert draws.judged_noise_bcthw is not None
+    t_b, backbone = torch.full((len(batch),), 500), objective.backbone
+    x_bcthw = backbone.schedule.add_noise(batch.latents_bcthw, draws.judged_noise_bcthw, t_b)
+    condition = objective.transition(batch, draws).condition
+    seen = backbone.features(x_bcthw, t_b, condition)
+    torch.testing.assert_close(clips.real_bcthw, torch.nn.functional.group_norm(seen, 1))
+    assert not torch.equal(clips.real_bcthw, clips.fake_bcthw)
+    losses.total.backward()
+    assert all(gradients(backbone.adapter_parameters(STUDENT).values()))
+    assert not any(gradients(backbone.variants.base.parameters()))  # type: ignore[attr-defined]
+    objective.critic_step(losses.judged, seeded())["loss"].backward()
+    assert objective.critics.clip is not None
+    assert all(gradients(objective.critics.clip.parameters()))
+
+
+def test_without_a_teacher_critic_nothing_more_is_drawn(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    first = objective_of(recipe_of()).draw(batch, seeded())
+    section = {"weight": 0.5, "backbone": "teacher"}
+    second = objective_of(recipe_of(clip_critic=section)).draw(batch, seeded())
+    assert first.judged_noise_bcthw is None
+    assert torch.equal(first.noise_bcthw, second.noise_bcthw)
+    assert torch.equal(first.frames_bl, second.frames_bl)
+    assert 0 <= second.judged_level <= 0.7
 
 
 def test_zero_terminal_snr_is_finite_at_pure_noise(

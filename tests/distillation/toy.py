@@ -53,6 +53,15 @@ class ToyBackbone:
         level = self.schedule.alpha_sigma(t_b)
         return convert(output, x_bcthw, *level, self.spec.prediction, want)
 
+    @property
+    def feature_width(self) -> int:
+        return CHANNELS
+
+    def features(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+        self.calls += 1
+        held: Tensor = self.network(x_bcthw, t_b, condition.tokens_bld).tanh()
+        return held
+
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         return texts([hash(prompt) % 97 for prompt in prompts])
 

@@ -155,6 +155,15 @@ class Backbone(Protocol):
         """Run the network at the active adapter and return the wanted prediction."""
         ...
 
+    @property
+    def feature_width(self) -> int:
+        """Channels of :meth:`features`."""
+        ...
+
+    def features(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+        """Return what the network holds in its middle, (b, c, t, h, w); differentiable."""
+        ...
+
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """Return the text states of prompts; longer ones are cut at ``max_tokens``."""
         ...

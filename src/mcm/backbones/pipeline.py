@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mcm.backbones.base import BackboneSpec, Condition
 from mcm.backbones.checkpointing import checkpoint_function
+from mcm.backbones.features import as_clip, feature_width, middle, recorded
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.latents import VideoCodec
 from mcm.backbones.text import TextEncoder
@@ -120,6 +121,24 @@ class PipelineBackbone(ABC):
             output = self._run(x_bcthw.to(self.dtype), t_b, states)
         level = self.schedule.alpha_sigma(t_b)
         return convert(output.float(), x_bcthw.float(), *level, self.spec.prediction, want)
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of :meth:`features`."""
+        return feature_width(next(iter(self.networks().values())))
+
+    def features(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
+        """Return what the active variant holds in its middle, (b, c, t, h, w), float32.
+
+        Args:
+            x_bcthw: Noisy scaled latents.
+            t_b: Timesteps, shape (b,), all for the same expert where a model has several.
+            condition: Text states of b prompts.
+        """
+        with recorded([middle(network) for network in self.networks().values()]) as seen:
+            self.predict(x_bcthw, t_b, condition)
+        (states,) = seen
+        return as_clip(states, x_bcthw, self.spec.spatial_patch)
 
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """Return the text states of prompts, float32; longer ones are cut at ``max_tokens``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,8 +67,8 @@ class CriticClips:
     """The two sides that the clip critic compares, clips of the same captions.
 
     Attributes:
-        real_bcthw: Latents of real videos.
-        fake_bcthw: The student's latents.
+        real_bcthw: Latents of real videos, or the teacher's features of them.
+        fake_bcthw: The student's.
         text_bd: Pooled text embeddings of the captions.
     """
 
@@ -79,7 +79,7 @@ class CriticClips:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the critics' step needs, detached.
+    """What the critics see.
 
     Attributes:
         frames: For the appearance critic; ``None`` without one.
@@ -88,6 +88,16 @@ class Judged:
 
     frames: CriticFrames | None = None
     clips: CriticClips | None = None
+
+    def detach(self) -> Judged:
+        """Cut the student's side from what made it."""
+        frames, clips = self.frames, self.clips
+        if frames is not None:
+            fake = Frames(frames.fake.pixels_n3hw.detach(), frames.fake.text_nd)
+            frames = CriticFrames(frames.real, fake)
+        if clips is not None:
+            clips = replace(clips, fake_bcthw=clips.fake_bcthw.detach())
+        return Judged(frames, clips)
 
 
 @dataclass(frozen=True)

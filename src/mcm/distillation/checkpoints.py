@@ -72,9 +72,8 @@ def structure(recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.clip_critic.weight > 0:
         clips = recipe.clip_critic
-        values |= {
-            f"clip_critic.{name}": getattr(clips, name) for name in ("representation", "width")
-        }
+        for name in ("backbone", "representation", "width"):
+            values[f"clip_critic.{name}"] = getattr(clips, name)
     if student.mode == "lora":
         values |= {"student.rank": student.rank, "student.alpha": student.alpha}
     if critic.weight > 0:

@@ -25,6 +25,8 @@ class DrawConfig:
         judged_frames: Frames of a clip that the critic sees.
         time_weights: Relative probability of equal parts of the grid; ``None`` is uniform.
         generation_steps: Equally likely numbers of steps of self-generated latents.
+        judged_noise: Least and greatest part of the time axis at which clips are judged; ``None``
+            without noise.
     """
 
     grid_points: int
@@ -35,11 +37,12 @@ class DrawConfig:
     judged_frames: int = 1
     time_weights: tuple[float, ...] | None = None
     generation_steps: tuple[int, ...] = (1,)
+    judged_noise: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Draws:
-    """One step's draws, each for every sample of the batch.
+    """One step's draws, each for every sample of the batch but where it says otherwise.
 
     Attributes:
         real_b: Whether the clean latent is the real video's.
@@ -50,6 +53,8 @@ class Draws:
         seeds_b: Seeds of the noise that generated latents start from.
         frames_bl: Pixel frames that the critic sees, ascending.
         generation_steps: Steps that generated latents take, the same for all of the batch.
+        judged_noise_bcthw: The noise on clips as they are judged; ``None`` without.
+        judged_level: Part of the time axis at which they are, the same for all of the batch.
     """
 
     real_b: Tensor
@@ -60,6 +65,8 @@ class Draws:
     seeds_b: Tensor
     frames_bl: Tensor
     generation_steps: int = 1
+    judged_noise_bcthw: Tensor | None = None
+    judged_level: float = 0.0
 
     def to(self, device: torch.device | str) -> Draws:
         """Move to a device."""
@@ -81,7 +88,7 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
     """
     batch = shape[0]
     low, high = config.guidance
-    return Draws(
+    draws = Draws(
         real_b=torch.rand(batch, generator=generator) < config.real_fraction,
         keep_b=torch.rand(batch, generator=generator) >= config.drop_caption,
         index_b=grid_indices(config, batch, generator),
@@ -91,6 +98,12 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
         frames_bl=sparse_frames(batch, config.frames, config.judged_frames, generator),
         generation_steps=one_of(config.generation_steps, generator),
     )
+    if config.judged_noise is None:
+        return draws
+    low, high = config.judged_noise
+    level = low + (high - low) * float(torch.rand((), generator=generator))
+    noise_bcthw = torch.randn(*shape, generator=generator)
+    return replace(draws, judged_noise_bcthw=noise_bcthw, judged_level=level)
 
 
 def grid_indices(config: DrawConfig, batch: int, generator: torch.Generator) -> Tensor:

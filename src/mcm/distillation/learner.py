@@ -42,8 +42,9 @@ class Learner:
     @classmethod
     def of(cls, objective: MotionConsistency, recipe: Recipe) -> Learner:
         """Collect what the objective trains."""
-        critic = objective.critic.parameters() if objective.critic else []
-        clip_critic = objective.clip_critic.parameters() if objective.clip_critic else []
+        critics = objective.critics
+        critic = critics.frame.parameters() if critics.frame else []
+        clip_critic = critics.clip.parameters() if critics.clip else []
         found = {
             "student": list(objective.backbone.adapter_parameters(STUDENT).values()),
             "head": list(objective.head.parameters()),

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mcm.backbones.base import Backbone, Condition
 from mcm.diffusion import SolverGrid, convert, ddim_step, l2, pseudo_huber
-from mcm.distillation.batch import CriticClips, CriticFrames, DistillBatch, Frames, Judged, Losses
+from mcm.distillation.batch import DistillBatch, Judged, Losses
+from mcm.distillation.critics import Critics, full_precision
 from mcm.distillation.draws import DrawConfig, Draws, draw
 from mcm.distillation.steps import LastStep, jump, select, student_plan, teacher_step
 from mcm.distillation.target import copy_values, ema_update
-from mcm.distillation.variant import Variant, make_clip_critic, make_critic
+from mcm.distillation.variant import Variant
 from mcm.motion import make_motion
 from mcm.sampling.denoiser import Denoiser, Noise
 from mcm.sampling.samplers import consistency
@@ -81,9 +82,7 @@ class MotionConsistency(nn.Module):
         self.ends_n = self.grid.segment_ends(variant.consistency.segments)
         self.head = make_motion(variant.motion.representation, backbone.spec.latent_channels)
         self.head_target = deepcopy(self.head).requires_grad_(False)
-        channels, text_dim = backbone.spec.latent_channels, empty.pooled_bd.shape[-1]
-        self.critic = make_critic(variant.critic, text_dim)
-        self.clip_critic = make_clip_critic(variant.clip_critic, channels, text_dim)
+        self.critics = Critics(backbone, variant, empty.pooled_bd.shape[-1])
         self._backbone = (backbone,)
         with torch.no_grad():
             self._copy_student()
@@ -113,50 +112,27 @@ class MotionConsistency(nn.Module):
         student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
         motion = self.motion_loss(*self.arrivals(transition, student, self.target(transition)))
         total, parts = self.variant.motion.weight * motion, {"motion": motion.detach()}
-        if self.critic is None and self.clip_critic is None:
+        if not self.critics.weights:
             return Losses(total, parts)
-        x0, frames, clips = student, None, None
+        x0 = student
         if self.variant.trajectories.judge_generated:
             x0 = select(draws.real_b, student, transition.x0_bcthw)
-        if self.critic is not None:
-            seen = self.frames(batch, x0, transition.condition, draws)
-            adversarial = self.adversarial_loss(seen, generator)
-            total = total + self.variant.critic.weight * adversarial
-            parts["adversarial"] = adversarial.detach()
-            detached = Frames(seen.fake.pixels_n3hw.detach(), seen.fake.text_nd)
-            frames = CriticFrames(seen.real, detached)
-        if self.clip_critic is not None:
-            clips = CriticClips(batch.latents_bcthw, x0, transition.condition.pooled_bd)
-            adversarial = self.clip_loss(clips)
-            total = total + self.variant.clip_critic.weight * adversarial
-            parts["clip_adversarial"] = adversarial.detach()
-            clips = replace(clips, fake_bcthw=x0.detach())
-        return Losses(total, parts, Judged(frames, clips))
+        judged = self.critics.view(batch, x0, transition.condition, draws)
+        for name, loss in self.critics.student_losses(judged, generator).items():
+            total = total + self.critics.weights[name] * loss
+            parts[name] = loss.detach()
+        return Losses(total, parts, judged.detach())
 
     def critic_step(self, judged: Judged, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the critics' ``loss`` and what to log, on what :meth:`step` has judged."""
-        said: dict[str, Tensor] = {}
-        if self.critic is not None and judged.frames is not None:
-            real, fake = judged.frames.real, judged.frames.fake
-            with _full_precision(fake.pixels_n3hw):
-                said = self.critic.critic_loss(
-                    real.pixels_n3hw, fake.pixels_n3hw, real.text_nd, fake.text_nd, generator
-                )
-        if self.clip_critic is not None and judged.clips is not None:
-            clips, gamma = judged.clips, self.variant.clip_critic.penalty_weight
-            with _full_precision(clips.fake_bcthw):
-                of_clips = self.clip_critic.critic_loss(
-                    clips.real_bcthw, clips.fake_bcthw, clips.text_bd, gamma
-                )
-            loss = of_clips.pop("loss") + said.get("loss", 0)
-            said |= {f"clip_{name}": value for name, value in of_clips.items()} | {"loss": loss}
-        return said
+        return self.critics.own_losses(judged, generator)
 
     def draw(self, batch: DistillBatch, generator: torch.Generator) -> Draws:
         """Draw everything random of a step but the critic's augmentation."""
         shape = batch.latents_bcthw.shape
         consistency, trajectories = self.variant.consistency, self.variant.trajectories
-        spec = self.backbone.spec
+        spec, clips = self.backbone.spec, self.variant.clip_critic
+        with_noise = clips.weight > 0 and clips.backbone == "teacher"
         config = DrawConfig(
             grid_points=consistency.grid_points,
             guidance=consistency.guidance_weights or spec.guidance_range,
@@ -166,6 +142,7 @@ class MotionConsistency(nn.Module):
             judged_frames=self.variant.critic.frames_per_clip,
             time_weights=consistency.time_weights,
             generation_steps=trajectories.self_generation_steps,
+            judged_noise=clips.noise if with_noise else None,
         )
         return draw(config, shape, generator).to(batch.latents_bcthw.device)
 
@@ -248,50 +225,13 @@ class MotionConsistency(nn.Module):
 
     def motion_loss(self, student_bcthw: Tensor, target_bcthw: Tensor) -> Tensor:
         """d(M(student), sg M⁻(target))."""
-        with _full_precision(student_bcthw):
+        with full_precision(student_bcthw):
             ours = self.head(student_bcthw)
             with torch.no_grad():
                 theirs = self.head_target(target_bcthw)
         if self.variant.consistency.loss == "l2":
             return l2(ours, theirs)
         return pseudo_huber(ours, theirs, self.variant.consistency.huber_c)
-
-    def frames(
-        self, batch: DistillBatch, student_bcthw: Tensor, condition: Condition, draws: Draws
-    ) -> CriticFrames:
-        """Decode the frames drawn; beside them the batch's images or the videos' own frames."""
-        text_nd = condition.pooled_bd.repeat_interleave(draws.frames_bl.shape[1], dim=0)
-        fake = self._decode(student_bcthw, draws.frames_bl)
-        if batch.images_n3hw is not None and batch.image_text_nd is not None:
-            real, real_text = batch.images_n3hw, batch.image_text_nd
-        else:
-            with torch.no_grad():
-                real, real_text = self._decode(batch.latents_bcthw, draws.frames_bl), text_nd
-        if not self.variant.critic.text_conditioned:
-            real_text, text_nd = torch.zeros_like(real_text), torch.zeros_like(text_nd)
-        return CriticFrames(Frames(real, real_text), Frames(fake, text_nd))
-
-    def adversarial_loss(self, frames: CriticFrames, generator: torch.Generator) -> Tensor:
-        """The student's loss against the critic, whose parameters get no gradient."""
-        assert self.critic is not None
-        real, fake = frames.real, frames.fake
-        paired = self.critic.config.loss == "relativistic"
-        with _full_precision(fake.pixels_n3hw):
-            return self.critic.generator_loss(
-                fake.pixels_n3hw,
-                fake.text_nd,
-                generator,
-                real.pixels_n3hw if paired else None,
-                real.text_nd if paired else None,
-            )
-
-    def clip_loss(self, clips: CriticClips) -> Tensor:
-        """The student's loss against the clip critic, whose parameters get no gradient."""
-        assert self.clip_critic is not None
-        with _full_precision(clips.fake_bcthw):
-            return self.clip_critic.generator_loss(
-                clips.real_bcthw, clips.fake_bcthw, clips.text_bd
-            )
 
     def update_target(self) -> None:
         """θ⁻ ← d·θ⁻ + (1 − d)·θ for the target adapter and for the motion head."""
@@ -309,8 +249,7 @@ class MotionConsistency(nn.Module):
         roles: dict[str, Mapping[str, Tensor]] = {
             "head": self.head.state_dict(),
             "head_target": self.head_target.state_dict(),
-            "critic": self.critic.trainable_state_dict() if self.critic else {},
-            "clip_critic": self.clip_critic.state_dict() if self.clip_critic else {},
+            **self.critics.state_by_role(),
         }
         for adapter in dict.fromkeys((STUDENT, self.target_name)):
             roles[adapter] = self.backbone.adapter_parameters(adapter)
@@ -344,11 +283,3 @@ class MotionConsistency(nn.Module):
     def _jump(self, x_bcthw: Tensor, t_b: Tensor, condition: Condition) -> Tensor:
         scaling = self.variant.consistency.timestep_scaling
         return jump(self.backbone, x_bcthw, t_b, condition, scaling)
-
-    def _decode(self, latents_bcthw: Tensor, frames_bl: Tensor) -> Tensor:
-        return self.backbone.decode_frames(latents_bcthw, frames_bl).float().flatten(0, 1)
-
-
-def _full_precision(like: Tensor) -> torch.autocast:
-    """Leave autocast: small networks, second derivatives and losses run in float32."""
-    return torch.autocast(like.device.type, enabled=False)

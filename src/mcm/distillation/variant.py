@@ -49,10 +49,12 @@ def make_critic(section: CriticSection, text_dim: int) -> Critic | None:
     return Critic(CriticConfig(text_dim=text_dim, **values))
 
 
-def make_clip_critic(
-    section: ClipCriticSection, latent_channels: int, text_dim: int
-) -> ClipCritic | None:
-    """Build the clip critic of a recipe, or none where its weight is 0."""
+def make_clip_critic(section: ClipCriticSection, channels: int, text_dim: int) -> ClipCritic | None:
+    """Build the clip critic of a recipe, or none where its weight is 0.
+
+    A teacher's features are coarse and rich already, so that one stage is enough for them.
+    """
     if section.weight == 0:
         return None
-    return ClipCritic(section.representation, latent_channels, text_dim, section.width)
+    stages = 1 if section.backbone == "teacher" else 3
+    return ClipCritic(section.representation, channels, text_dim, section.width, stages)

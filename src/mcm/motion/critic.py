@@ -1,5 +1,8 @@
 """The clip critic: a judge of whole clips in latent space, by a motion representation of them.
 
+What it is given is a clip of latents, or of a teacher's features of them; both are called latents
+here.
+
 The appearance critic sees single frames, and no real motion ever reaches it; consistency only ties
 the student to its teacher. This one compares the student's clips with real ones. On `raw` latents
 it judges looks and motion together; on differences of frames motion alone, so that the looks of
@@ -29,8 +32,6 @@ from mcm.appearance.losses import (
 )
 from mcm.motion.representations import MotionRepresentation, make_motion
 
-_STAGES = 3
-
 
 class ClipCritic(nn.Module):
     """Convolutions over space and time, and logits D(h, y) = ψ(h) + ⟨V y, h⟩ / √width.
@@ -39,7 +40,12 @@ class ClipCritic(nn.Module):
     """
 
     def __init__(
-        self, representation: MotionRepresentation, channels: int, text_dim: int, width: int
+        self,
+        representation: MotionRepresentation,
+        channels: int,
+        text_dim: int,
+        width: int,
+        stages: int = 3,
     ) -> None:
         """Build the critic from torch's global random state.
 
@@ -48,10 +54,11 @@ class ClipCritic(nn.Module):
             channels: Latent channels.
             text_dim: Dimension of the pooled text embedding.
             width: Channels of the first stage, doubled by each other one.
+            stages: How many there are.
         """
         super().__init__()
         self.motion = make_motion(representation, channels)
-        widths = [channels, *(width * 2**stage for stage in range(_STAGES))]
+        widths = [channels, *(width * 2**stage for stage in range(stages))]
         self.stages = nn.ModuleList(
             nn.Conv3d(a, b, 3, stride=(1 if stage == 0 else 2, 2, 2), padding=1)
             for stage, (a, b) in enumerate(pairwise(widths))
