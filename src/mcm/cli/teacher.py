@@ -59,11 +59,11 @@ def decoder(
     minutes: Minutes = None,
 ) -> None:
     """Train a sharper decoder for the latents of an autoencoder."""
-    from mcm.teacher.decoder import train_decoder
+    from mcm.teacher.decoder import sharpen
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
-    train_decoder(vae, output, config, minutes)
+    sharpen(vae, output, config, minutes)
 
 
 @app.command()
@@ -250,6 +250,26 @@ def assemble(
         typer.echo(folder)
     else:
         raise UserError("assemble: expected --unet or --transformer, one of the two")
+
+
+@app.command("tune-decoder")
+def tune_decoder(
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Folders of videos or images with captions, or shards.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")],
+    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    steps: Steps = 3000,
+    lr: Rate = 1e-3,
+    minutes: Minutes = None,
+) -> None:
+    """Fit a teacher's decoder to your own pictures, before their caches are made."""
+    from mcm.sampling.catalog import find_model
+    from mcm.teacher.loop import LoopConfig
+    from mcm.teacher.tuning import tune_decoder as run
+
+    config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.998, weight_decay=0.0)
+    typer.echo(run(find_model(teacher).teacher, pictures, output, config, minutes))
 
 
 @app.command()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mcm.appearance import Critic, CriticConfig
 from mcm.appearance.features import make_features
@@ -96,9 +96,7 @@ class SharpDecoder(nn.Module):
         return torch.stack(distances).mean()
 
 
-def train_decoder(
-    encoder: Path, folder: Path, config: LoopConfig, minutes: float | None = None
-) -> None:
+def sharpen(encoder: Path, folder: Path, config: LoopConfig, minutes: float | None = None) -> None:
     """Train a decoder for the latents of a trained autoencoder and save both as ``folder/vae``.
 
     Args:
@@ -110,13 +108,31 @@ def train_decoder(
     torch.manual_seed(config.seed)
     model = rescale_latents(make_autoencoder(), torch.ones(LATENT_CHANNELS))
     keep_encoder(model, encoder)
-    model.to(memory_format=torch.channels_last)
-    sharp = SharpDecoder(model)
-    data = WorldFrames(World(), crop=CROP)
+    train_decoder(model, WorldFrames(World(), crop=CROP), folder, config, minutes)
+    save_autoencoder(model, folder / "vae")
+
+
+def train_decoder(
+    model: AutoencoderDC,
+    batches_bchw: Dataset[Tensor],
+    folder: Path,
+    config: LoopConfig,
+    minutes: float | None = None,
+) -> None:
+    """Train the decoder of an autoencoder in place.
+
+    Args:
+        model: Its encoder is frozen.
+        batches_bchw: By step, crops of ``CROP`` pixels in [-1, 1].
+        folder: Holds the run; resumed if there.
+        config: The schedule.
+        minutes: Stop after this time even if steps remain.
+    """
+    sharp = SharpDecoder(model.to(memory_format=torch.channels_last))
 
     def batches(start: int) -> Iterator[tuple[int, Tensor]]:
         steps = range(start, config.steps + 1)
-        loader = DataLoader(data, batch_size=None, sampler=steps, num_workers=1)
+        loader = DataLoader(batches_bchw, batch_size=None, sampler=steps, num_workers=1)
         return iter(enumerate(loader, start))
 
     def factor_of(name: str) -> float:
@@ -126,4 +142,3 @@ def train_decoder(
         return sharp.losses(batch[1], batch[0])
 
     train(sharp, losses, batches, config, folder, minutes, factor_of)
-    save_autoencoder(model, folder / "vae")
