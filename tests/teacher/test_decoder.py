@@ -24,6 +24,7 @@ def test_the_critic_does_not_learn_from_the_decoders_loss() -> None:
     sharp = SharpDecoder(make_autoencoder())
     losses = sharp.losses(torch.rand(4, 3, 64, 64) * 2 - 1, seed=0)
     losses["adversarial"].backward()
+    assert sharp.critic is not None
     assert all(parameter.grad is None for parameter in sharp.critic.parameters())
     assert any(parameter.grad is not None for parameter in sharp.model.decoder.parameters())
 
@@ -34,3 +35,9 @@ def test_perceptual_distance_of_a_frame_from_itself_is_zero_and_of_a_blur_is_not
     blurred = torch.nn.functional.avg_pool2d(x, 5, 1, 2)
     assert sharp.perceptual(x, x) < 1e-10
     assert sharp.perceptual(blurred, x) > 0.01
+
+
+def test_without_weight_there_is_no_critic() -> None:
+    sharp = SharpDecoder(make_autoencoder(), adversarial=0)
+    assert set(sharp.losses(torch.rand(4, 3, 64, 64) * 2 - 1, seed=0)) == {"pixel", "perceptual"}
+    assert not any(name.startswith("critic") for name, _ in sharp.named_parameters())

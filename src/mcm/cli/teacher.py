@@ -260,7 +260,7 @@ def tune_decoder(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")],
     teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
     steps: Steps = 3000,
-    lr: Rate = 3e-4,
+    lr: Rate = 1e-3,
     minutes: Minutes = None,
 ) -> None:
     """Fit a teacher's decoder to your own pictures, before their caches are made."""

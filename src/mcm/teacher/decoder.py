@@ -42,12 +42,13 @@ _CRITIC_RATE = 2.0
 
 
 class SharpDecoder(nn.Module):
-    """An autoencoder whose decoder learns, and the critic that it learns from.
+    """An autoencoder whose decoder learns, and the critic that it may learn from.
 
     Args:
         model: Its encoder is left alone.
         perceptual: Weight of the distance in features of a frozen ImageNet network.
-        adversarial: Weight of the critic.
+        adversarial: Weight of the critic; 0 does without it. A decoder that is far from the
+            pictures is not for a critic, which tells its frames at once and leads it astray.
     """
 
     def __init__(
@@ -56,16 +57,7 @@ class SharpDecoder(nn.Module):
         super().__init__()
         self.model = model
         self.weights = {"pixel": 1.0, "perceptual": perceptual, "adversarial": adversarial}
-        self.critic = Critic(
-            CriticConfig(
-                text_dim=1,
-                backbone="scratch",
-                size=CROP,
-                penalty="pixels",
-                penalty_weight=_PENALTY,
-                augment=(),
-            )
-        )
+        self.critic = _make_critic() if adversarial > 0 else None
         self.features = make_features("efficientnet", levels=_FEATURE_LEVELS, size=CROP)
 
     def losses(self, x_bchw: Tensor, seed: int) -> dict[str, Tensor]:
@@ -77,15 +69,16 @@ class SharpDecoder(nn.Module):
             z = z + noise * torch.randn(z.shape, generator=generator)
         with best_autocast(z.device):
             y = self.model.decode(z).sample.float()
-        text = x_bchw.new_zeros(len(x_bchw), 1)
         losses = {
             "pixel": (y - x_bchw).abs().mean() + (y - x_bchw).square().mean(),
             "perceptual": self.perceptual(y, x_bchw),
-            "adversarial": self.critic.generator_loss(y, text, generator),
         }
-        judged = self.critic.critic_loss(x_bchw, y, text, text, generator)
-        weighted = {name: self.weights[name] * loss for name, loss in losses.items()}
-        return weighted | {"critic": judged["loss"]}
+        own: dict[str, Tensor] = {}
+        if self.critic is not None:
+            text = x_bchw.new_zeros(len(x_bchw), 1)
+            losses["adversarial"] = self.critic.generator_loss(y, text, generator)
+            own["critic"] = self.critic.critic_loss(x_bchw, y, text, text, generator)["loss"]
+        return {name: self.weights[name] * loss for name, loss in losses.items()} | own
 
     def perceptual(self, y_bchw: Tensor, x_bchw: Tensor) -> Tensor:
         """Return the mean distance of normalised features (as LPIPS without its weights)."""
@@ -94,6 +87,19 @@ class SharpDecoder(nn.Module):
         found = [F.normalize(level, dim=1) for level in self.features(y_bchw)]
         distances = [(a - b).square().sum(1).mean() for a, b in zip(found, wanted, strict=True)]
         return torch.stack(distances).mean()
+
+
+def _make_critic() -> Critic:
+    return Critic(
+        CriticConfig(
+            text_dim=1,
+            backbone="scratch",
+            size=CROP,
+            penalty="pixels",
+            penalty_weight=_PENALTY,
+            augment=(),
+        )
+    )
 
 
 def sharpen(encoder: Path, folder: Path, config: LoopConfig, minutes: float | None = None) -> None:
@@ -108,12 +114,13 @@ def sharpen(encoder: Path, folder: Path, config: LoopConfig, minutes: float | No
     torch.manual_seed(config.seed)
     model = rescale_latents(make_autoencoder(), torch.ones(LATENT_CHANNELS))
     keep_encoder(model, encoder)
-    train_decoder(model, WorldFrames(World(), crop=CROP), folder, config, minutes)
+    sharp = SharpDecoder(model.to(memory_format=torch.channels_last))
+    train_decoder(sharp, WorldFrames(World(), crop=CROP), folder, config, minutes)
     save_autoencoder(model, folder / "vae")
 
 
 def train_decoder(
-    model: AutoencoderDC,
+    sharp: SharpDecoder,
     batches_bchw: Dataset[Tensor],
     folder: Path,
     config: LoopConfig,
@@ -122,13 +129,12 @@ def train_decoder(
     """Train the decoder of an autoencoder in place.
 
     Args:
-        model: Its encoder is frozen.
+        sharp: The autoencoder, whose encoder is frozen, and perhaps a critic.
         batches_bchw: By step, crops of ``CROP`` pixels in [-1, 1].
         folder: Holds the run; resumed if there.
         config: The schedule.
         minutes: Stop after this time even if steps remain.
     """
-    sharp = SharpDecoder(model.to(memory_format=torch.channels_last))
 
     def batches(start: int) -> Iterator[tuple[int, Tensor]]:
         steps = range(start, config.steps + 1)

@@ -14,7 +14,7 @@ from mcm.data.cached import CachedVideos
 from mcm.errors import UserError
 from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
-from mcm.teacher.decoder import CROP, train_decoder
+from mcm.teacher.decoder import CROP, SharpDecoder, train_decoder
 from mcm.teacher.loop import LoopConfig
 from mcm.teacher.motion import ClipSettings, train_motion
 from mcm.teacher.pictures import Crops, read_pictures
@@ -104,7 +104,7 @@ def tune_decoder(
     model.decoder.requires_grad_(True)
     crops = Crops(read_pictures(places, backbone.spec), CROP, grid)
     torch.manual_seed(config.seed)
-    train_decoder(model, crops, output / "run", config, minutes)
+    train_decoder(SharpDecoder(model, adversarial=0), crops, output / "run", config, minutes)
     copy_all_but_network(teacher, output)
     shutil.copytree(teacher / "unet", output / "unet", dirs_exist_ok=True)
     model.half().save_pretrained(output / "vae")
