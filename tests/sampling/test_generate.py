@@ -120,14 +120,14 @@ def test_clips_made_before_a_full_disk_stay(
     assert read_metadata(output / "a-fox-0.mp4")["prompt"] == "a fox"
 
 
-def test_unwritable_folder_is_one_clear_error(
+def test_a_file_in_a_folders_place_is_told_before_the_model_is_loaded(
     model: VideoModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     code, out, err = call(capsys, "generate", FOX, "-o", tmp_path / "file" / "fox.mp4")
-    assert (code, out) == (1, "")
-    assert str(tmp_path / "file") in err.splitlines()[-1]
-    assert "internal error" not in err
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'file'} is a file, not a folder" in err
+    assert "loaded" not in err
 
 
 def test_bad_values_need_no_model(

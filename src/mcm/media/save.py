@@ -5,10 +5,7 @@ What is written is marked and signed on the way, see `mcm.safety.publishing`.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ from mcm.errors import UserError, nearest
 from mcm.media import containers, images
 from mcm.media.containers import Frames
 from mcm.media.metadata import to_text
+from mcm.media.places import check_free, outputs_of, replacing
 from mcm.safety.formats import sidecar_of
 
 if TYPE_CHECKING:
@@ -83,25 +81,6 @@ def check_alpha(format: str) -> None:
         )
 
 
-def outputs_of(path: Path, format: str) -> list[Path]:
-    """Return every file or folder that a format writes for a path."""
-    beside = {"sheet": [path.with_suffix(".json")], "webm": [sidecar_of(path)]}
-    return [path, *beside.get(format, [])]
-
-
-def check_free(path: Path, format: str, overwrite: bool) -> None:
-    """Check that nothing stands where a clip is to be written.
-
-    Raises:
-        UserError: Something does and ``overwrite`` is off, or it is a folder in a file's place.
-    """
-    for output in outputs_of(path, format):
-        if output.exists() and not overwrite:
-            raise UserError(f"{output}: exists already; choose another name or allow overwriting")
-        if output.exists() and output.is_dir() != (format == "frames"):
-            raise UserError(f"{output}: a {'folder' if output.is_dir() else 'file'} is in the way")
-
-
 def save_video(
     frames: Frames,
     path: str | Path,
@@ -122,7 +101,7 @@ def save_video(
         metadata: JSON-ready values to store in the file.
         format: One of `FORMATS`; by default the path's ending says it.
         alpha: Make the plain background transparent, see `mcm.media.matte`.
-        overwrite: Replace what stands at ``path``.
+        overwrite: Replace what stands at ``path``; of folders only those of nothing but frames.
         source: File that was edited to make the clip; its manifest goes into the clip's.
 
     Returns:
@@ -143,11 +122,11 @@ def save_video(
     made = _prepared(frames, metadata)
     if kind == "sheet":
         sheet, description = images.sprite_sheet(made.frames, fps, target.stem)
-        with _replacing(target.with_suffix(".json")) as partial:
+        with replacing(target.with_suffix(".json")) as partial:
             partial.write_bytes(description)
             _write_image(sheet, target, made, source)
     else:
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             _WRITERS[kind](partial, made.frames, fps, to_text(made.metadata))
             _sign(partial, target, made, source)
     return target
@@ -172,7 +151,7 @@ def save_image(
         made = _prepared(image[None], metadata)
         _write_image(made.frames[0], target, made)
     else:
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             images.write_png(partial, image, to_text(metadata or {}))
     return target
 
@@ -192,7 +171,7 @@ def _prepared(frames: Frames, metadata: Mapping[str, Any] | None) -> Publication
 def _write_image(
     image: Frames, target: Path, made: Publication, source: Path | None = None
 ) -> None:
-    with _replacing(target) as partial:
+    with replacing(target) as partial:
         images.write_png(partial, image, to_text(made.metadata))
         _sign(partial, target, made, source)
 
@@ -202,34 +181,7 @@ def _sign(partial: Path, target: Path, made: Publication, source: Path | None) -
     manifest = made.sign(partial, target.name, source)
     beside = sidecar_of(target)
     if manifest is not None:
-        with _replacing(beside) as file:
+        with replacing(beside) as file:
             file.write_bytes(manifest)
     elif beside in outputs_of(target, target.suffix[1:]):
         beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a hidden path beside ``target`` that takes its place when the block ends well."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        _move(partial, target)
-    except BaseException as error:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
-        raise
-
-
-def _move(partial: Path, target: Path) -> None:
-    """Rename; a folder that stands at ``target`` steps aside first and then goes."""
-    if not target.is_dir():
-        partial.replace(target)
-        return
-    aside = partial.with_suffix(".old")
-    target.rename(aside)
-    partial.rename(target)
-    shutil.rmtree(aside)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mcm.data.image import IMAGES, read_image
 from mcm.data.video import read_video
 from mcm.errors import UserError
-from mcm.media.save import check_free, find_format
+from mcm.media.places import check_free
+from mcm.media.save import find_format
 from mcm.safety.guard import check_prompt
 from mcm.sampling.options import check_frames
 from mcm.sampling.pipeline import VideoModel, load

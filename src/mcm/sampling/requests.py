@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError, nearest
-from mcm.media.save import FORMATS, check_alpha, check_free, find_format
+from mcm.media.places import check_free
+from mcm.media.save import FORMATS, check_alpha, find_format
 from mcm.sampling.options import check_prompt, check_steps
 
 _COLUMNS = ("prompt", "seed", "steps", "output")
