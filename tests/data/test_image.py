@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mcm.data.image import read_image
 from mcm.data.samples import SampleError
@@ -92,3 +92,38 @@ def test_what_is_no_image_is_refused(content: bytes, reason: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match=r"gone\.png: missing"):
         read_image(tmp_path / "gone.png")
+
+
+def test_floats_are_clipped_at_0_and_1(tmp_path: Path) -> None:
+    levels = np.array([[-1.0, 0.0, 0.5, 1.0, 7.0, np.nan]], np.float32)
+    shown = read_image(encoded(Image.fromarray(levels), "TIFF"))
+    assert shown[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    huge = encoded(Image.new("1", (8193, 8192)))
+
+    def load(*_: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(SampleError, match="too large: 8193x8192 pixels, expected 67108864 in all"):
+        read_image(huge, size=(8, 8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**20)
+    with pytest.raises(SampleError, match="too large: far more pixels, expected 67108864"):
+        read_image(huge, size=(8, 8))
+
+
+def test_transparency_is_laid_over_the_ground_when_small() -> None:
+    """What is transparent has no colour: a red that cannot be seen does not show at an edge."""
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:, :32] = (0, 0, 255, 255)
+    pixels[:, 32:] = (255, 0, 0, 0)
+    content = encoded(Image.fromarray(pixels))
+    for ground in (0, 255):
+        shown = read_image(content, size=(16, 16), ground=ground)
+        assert np.abs(shown[:, :7].astype(int) - (0, 0, 255)).max() <= 12
+        assert np.abs(shown[:, 9:].astype(int) - ground).max() <= 12
+        assert (shown[..., 0].astype(int) <= shown[..., 1].astype(int) + 1).all()

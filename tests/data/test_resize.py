@@ -1,9 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcm.data.resize import crop_box, fit, over_white
+from mcm.data.resize import crop_box, fit, lay_over
 
 sides = st.integers(1, 400)
 parts = st.floats(0, 1)
@@ -39,6 +41,24 @@ def test_halving_averages() -> None:
     assert (fit(pixels, (4, 4)) == 90).all()
 
 
-def test_over_white() -> None:
+def test_transparency_is_laid_over_a_grey_level() -> None:
     pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
-    assert over_white(pixels).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert lay_over(pixels).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert lay_over(pixels, 0).tolist() == [[[10, 20, 30], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("ground", [0, 100, 255])
+def test_every_mixture_is_rounded_exactly(ground: int) -> None:
+    colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    pixels = np.stack([colour, colour, colour, alpha], axis=-1).astype(np.uint8)
+    wanted = np.rint((colour * alpha + ground * (255 - alpha)) / 255)
+    assert np.array_equal(lay_over(pixels, ground)[..., 1], wanted)
+
+
+def test_large_pictures_are_not_copied_as_floats() -> None:
+    pixels = np.full((3000, 2000, 4), 128, np.uint8)
+    tracemalloc.start()
+    lay_over(pixels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * pixels.nbytes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcm.data.resize import Pixels
+from mcm.data.resize import Pixels, row_blocks
 from mcm.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,14 +40,18 @@ def through_window(values: NDArray[Any], window: Window) -> Pixels:
 
     Args:
         values: One channel of any number type, (…, h, w).
-        window: Values that become 0 and 255; the others are rounded between or clipped.
+        window: Values that become 0 and 255; the others are rounded between or clipped, and what is
+            no number is 0.
 
     Returns:
         uint8 (…, h, w, 3), the three channels equal.
     """
     low, high = window
-    levels = (np.asarray(values, np.float64) - low) * 255 / (high - low)
-    grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    rows, shown = (array.reshape(-1, values.shape[-1]) for array in (values, grey))
+    for block in row_blocks(*rows.shape):
+        levels = (rows[block].astype(np.float64) - low) * 255 / (high - low)
+        shown[block] = np.rint(np.nan_to_num(levels, nan=0).clip(0, 255))
     return np.repeat(grey[..., None], 3, axis=-1)
 
 

@@ -20,6 +20,7 @@ Reason = Literal[
     "no video",
     "zero-length",
     "too short",
+    "too large",
     "not single-channel",
     "no media",
     "no caption",

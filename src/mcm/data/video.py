@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcm.data.grey import Window, stored_values, through_window
-from mcm.data.resize import CENTRE, Pixels, fit, over_white
+from mcm.data.resize import CENTRE, MOST_PIXELS, Pixels, fit, lay_over
 from mcm.data.samples import SampleError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _ROUNDING = 0.01
 """Seconds by which a container may have rounded a time stamp (GIF counts in hundredths)."""
 _NO_OTHER_FILE = {"protocol_whitelist": ""}
 """Content that came as bytes, such as a play list, must not lead to files or addresses."""
-_MOST_PIXELS = 2**26
-"""Pixels of a frame that is decoded; twice those of 8K."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _opened(source: bytes | Path, file: str) -> Iterator[tuple[InputContainer, V
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it")
-            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             yield container, stream
     except av.error.DecoderNotFoundError:
         raise SampleError(file, "unknown codec", "this build of FFmpeg cannot decode it") from None
@@ -288,7 +286,7 @@ def _picture(
 def _colours(frame: VideoFrame) -> Pixels:
     """Return a frame in RGB, transparency laid over white."""
     if any(component.is_alpha for component in frame.format.components):
-        return over_white(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
+        return lay_over(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
