@@ -20,6 +20,7 @@ from mcm.backbones.adapters import save_adapter
 from mcm.serving.config import ServeConfig
 from mcm.serving.keys import Keys
 from mcm.serving.models import Models, ServedModel
+from mcm.serving.room import Room
 from mcm.serving.serve import Server, listen
 
 
@@ -72,7 +73,8 @@ def running(
     """Run a server of fake models, without a page unless asked for."""
     values = {"page": False, "port": 0, **changes}
     config = ServeConfig(models=("student", "teacher"), folder=folder, **values)
-    server = Server(config, models or fake_models(), keys or Keys(), listen(config))
+    listener = listen(config)
+    server = Server(config, models or fake_models(), keys or Keys(), listener, Room(folder))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -4,19 +4,19 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.serving.live import Held, fake_models, wait_until
 
-from mcm.errors import UserError
 from mcm.media import read_metadata
 from mcm.serving import clips as clip_module
 from mcm.serving.config import ServeConfig
 from mcm.serving.feed import News
 from mcm.serving.intake import VideoRequest
+from mcm.serving.room import Room
 from mcm.serving.service import Service
 from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, QueueFullError
 from mcm.serving.worker import StoppedError, TimeLimitError, Worker
@@ -25,7 +25,7 @@ from mcm.serving.worker import StoppedError, TimeLimitError, Worker
 @contextmanager
 def serving(folder: Path, models: Any = None, **changes: Any) -> Iterator[Service]:
     config = ServeConfig(models=("student",), folder=folder, **changes)
-    service = Service(config, models or fake_models())
+    service = Service(config, models or fake_models(), Room(folder))
     service.start()
     try:
         yield service
@@ -194,20 +194,67 @@ def test_stopping_puts_back_what_takes_too_long(tmp_path: Path) -> None:
         assert finish(service, job).status == COMPLETED
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
-    with serving(tmp_path), pytest.raises(UserError, match="another server"):
-        Service(ServeConfig(models=("student",), folder=tmp_path), fake_models())
-
-
-def test_what_a_killed_server_left_is_tidied(tmp_path: Path) -> None:
+def test_what_a_killed_server_left_is_tidied_and_nothing_else(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
-        job = finish(service, ask(service))
-    (tmp_path / "clips" / ".video_half").mkdir()
-    (tmp_path / "clips" / "video_unknown").mkdir()
+        job, gone = finish(service, ask(service)), finish(service, ask(service, seed=8))
+        service.store.remove(gone.id)  # and here the server is killed
+        assert clips(tmp_path) == sorted([job.id, gone.id])
+    foreign = ["b", "city", f"video_{'0' * 32}", "video_unknown"]
+    for name in [*foreign, f".video_{'1' * 32}"]:
+        (tmp_path / "clips" / name).mkdir()
+        (tmp_path / "clips" / name / "facts.json").write_text("precious")
     with serving(tmp_path) as service:
-        assert clips(tmp_path) == [job.id]
+        wait_until(lambda: clips(tmp_path) == sorted([*foreign, job.id]))
         service.delete(job)
+        assert clips(tmp_path) == foreign
+
+
+@pytest.mark.parametrize("format", ["sheet", "frames", "webm", "thumbnail"])
+def test_a_clip_deleted_while_it_is_converted_stays_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    begun, go_on, write = threading.Event(), threading.Event(), clip_module._write_format
+
+    def slowly(folder: Path, kind: str) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        write(folder, kind)
+
+    with serving(tmp_path) as service, ThreadPoolExecutor(2) as pool:
+        job = finish(service, ask(service))
+        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        asked = pool.submit(service.file, job, format)
+        assert begun.wait(60)
+        deleted = pool.submit(service.delete, job)
+        wait_until(lambda: service.store.get(job.id, "me") is None)
+        go_on.set()
+        deleted.result(60)
+        with suppress(FileNotFoundError):
+            asked.result(60)
         assert clips(tmp_path) == []
+        with pytest.raises(FileNotFoundError):
+            service.file(job, format)
+
+
+def test_a_file_that_is_there_waits_for_no_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, began = threading.Event(), []
+
+    def slowly(folder: Path, kind: str) -> None:
+        began.append(folder.name)
+        assert go_on.wait(60)
+
+    with serving(tmp_path) as service, ThreadPoolExecutor(2) as pool:
+        jobs = [finish(service, ask(service, seed=seed)) for seed in (1, 2)]
+        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        asked = [pool.submit(service.file, job, "gif") for job in jobs]
+        wait_until(lambda: len(began) == 2)
+        assert service.file(jobs[0], "mp4").is_file()
+        go_on.set()
+        for one in asked:
+            with pytest.raises(FileNotFoundError):
+                one.result(60)
 
 
 def test_finished_jobs_go_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import zipfile
@@ -22,6 +23,8 @@ from mcm.serving.source import Source
 Facts = dict[str, Any]
 
 _FRAMES, _FACTS, _SOURCE = "frames.npz", "facts.json", "source"
+_PARTIAL = re.compile(r"\.video_[0-9a-f]{32}")
+"""Name of a clip that is being written."""
 
 TYPES = {
     "mp4": "video/mp4",
@@ -42,7 +45,7 @@ class ClipFolder:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
-        self._writing = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def write(
         self,
@@ -94,24 +97,46 @@ class ClipFolder:
         """Return a clip's file in a format, one of `TYPES`; it is made when first asked for.
 
         `c2pa` is the manifest beside the WebM, which is not there where signing is switched off.
+
+        Raises:
+            FileNotFoundError: There is no such clip, or it was deleted meanwhile.
         """
-        if format == "c2pa":
-            return sidecar_of(self.file(id, "webm"))
-        path = self._root / id / _file_name(format)
-        with self._writing:
-            if not path.is_file():
-                _write_format(path.parent, format)
-        return path
+        found = self.made(id, format)
+        if found is None:
+            path = self._path(id, format)
+            with self._lock(id):
+                if not path.is_file():
+                    _write_format(path.parent, "webm" if format == "c2pa" else format)
+            found = self.made(id, format)
+        if found is None:
+            raise FileNotFoundError(id)
+        return found
+
+    def made(self, id: str, format: str) -> Path | None:
+        """Return a clip's file in a format if it was asked for before, else ``None``."""
+        path = self._path(id, format)
+        if not path.is_file():
+            return None
+        return sidecar_of(path) if format == "c2pa" else path
 
     def remove(self, id: str) -> None:
-        """Delete a clip."""
-        shutil.rmtree(self._root / id, ignore_errors=True)
+        """Delete a clip, which is in nobody's hands then and never comes back."""
+        with self._lock(id):
+            shutil.rmtree(self._root / id, ignore_errors=True)
+        self._locks.pop(id, None)
 
-    def tidy(self, ids: list[str]) -> None:
-        """Delete everything but the clips of some jobs, as what a killed server left."""
+    def tidy(self) -> None:
+        """Delete what a killed server left half written, and nothing else."""
         for path in self._root.iterdir():
-            if path.name not in ids:
+            if _PARTIAL.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _path(self, id: str, format: str) -> Path:
+        return self._root / id / _file_name("webm" if format == "c2pa" else format)
+
+    def _lock(self, id: str) -> threading.Lock:
+        """Return what is held by whoever changes the folder of a clip that is there."""
+        return self._locks.setdefault(id, threading.Lock())
 
 
 def _file_name(format: str) -> str:

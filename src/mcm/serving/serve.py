@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 
 import uvicorn
 
@@ -11,6 +12,7 @@ from mcm.serving.api import build_app
 from mcm.serving.config import ServeConfig
 from mcm.serving.keys import Keys, read_keys
 from mcm.serving.models import Models, load_models
+from mcm.serving.room import Room
 from mcm.serving.service import Service
 
 _BACKLOG = 2048
@@ -21,16 +23,17 @@ def serve(config: ServeConfig) -> None:
     """Serve until the process is told to end.
 
     Raises:
-        UserError: A value, a model or the file of keys is wrong, the port is taken, or another
-            server works in the folder.
+        UserError: A value, a model or the file of keys is wrong, the port is taken, or the folder
+            cannot be worked in.
     """
     config.check()
     keys = Keys() if config.keys is None else read_keys(config.keys)
     listener = listen(config)
-    server = Server(config, load_models(config), keys, listener)
-    names = ", ".join(one.name for one in server.service.models)
-    print(f"serving {names} on {server.address}", flush=True)
-    server.run()
+    with closing(Room(config.folder)) as room:
+        server = Server(config, load_models(config), keys, listener, room)
+        names = ", ".join(one.name for one in server.service.models)
+        print(f"serving {names} on {server.address}", flush=True)
+        server.run()
 
 
 class Server(uvicorn.Server):
@@ -42,9 +45,14 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, config: ServeConfig, models: Models, keys: Keys, listener: socket.socket
+        self,
+        config: ServeConfig,
+        models: Models,
+        keys: Keys,
+        listener: socket.socket,
+        room: Room,
     ) -> None:
-        self.service, self._listener = Service(config, models), listener
+        self.service, self._listener = Service(config, models, room), listener
         self.address = f"http://{config.host}:{listener.getsockname()[1]}"
         app = build_app(self.service, keys)
         if config.page:

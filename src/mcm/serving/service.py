@@ -6,18 +6,15 @@ import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from mcm.errors import UserError
-from mcm.serving.clips import ClipFolder
 from mcm.serving.config import ServeConfig
 from mcm.serving.feed import Feed, News
 from mcm.serving.intake import VideoRequest, take_in
 from mcm.serving.live import Live
 from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
+from mcm.serving.room import Room
 from mcm.serving.source import Source
-from mcm.serving.store import FAILED, OPEN, Job, JobStore
+from mcm.serving.store import FAILED, OPEN, Job
 from mcm.serving.worker import Worker
 
 _LONGEST_WAIT = 60
@@ -34,31 +31,23 @@ class Service:
         live: Its streams.
     """
 
-    def __init__(self, config: ServeConfig, models: Models) -> None:
-        self.config, self.models = config, models
-        config.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(config.folder / "lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{config.folder}: another server works in this folder") from None
-        self.store = JobStore(config.folder / "jobs.sqlite")
+    def __init__(self, config: ServeConfig, models: Models, room: Room) -> None:
+        self.config, self.models, self._room = config, models, room
+        self.store, self._clips = room.store, room.clips
         self.metrics = Metrics(self.store.counts)
-        self._clips = ClipFolder(config.folder / "clips")
         self.live = Live(config, models)
         self._feed = Feed()
         self._worker = Worker(config, models, self.store, self._clips, self._feed, self.metrics)
 
     def start(self) -> None:
         """Tidy what a killed server left, and begin to work."""
-        self._clips.tidy(self.store.ids())
+        self._clips.tidy()
         self._worker.start()
 
     def stop(self) -> None:
-        """Finish or put back the running jobs, and close."""
+        """Finish or put back the running jobs, and leave the room."""
         self._worker.stop()
-        self.store.close()
-        self._lock.release()
+        self._room.close()
 
     def hang_up(self) -> None:
         """End the news and the streams of everyone who watches."""

@@ -6,6 +6,7 @@ writes (a lock on the folder sees to it), one thread at a time.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 import uuid
@@ -14,9 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, create_engine, delete, event, func, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+from mcm.errors import UserError
 from mcm.serving.order import Order
 from mcm.serving.source import Source
 
@@ -92,16 +105,48 @@ class Upload(Table):
     ending: Mapped[str]
 
 
+class Removed(Table):
+    """A job that is forgotten, though its clip may not be deleted yet.
+
+    Attributes:
+        id: Name of the job.
+    """
+
+    __tablename__ = "removed"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+
+
 class JobStore:
     """The jobs of a folder; every method may be called from any thread."""
 
     def __init__(self, file: Path) -> None:
+        """Open the jobs of a file, which is made if it is not there.
+
+        Raises:
+            UserError: It is none of a server's jobs, or cannot be opened.
+        """
         url = f"sqlite:///{file}"
         self._engine = create_engine(url, pool_size=CONNECTIONS, connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _on_connect)
-        Table.metadata.create_all(self._engine)
         self._session = sessionmaker(self._engine, expire_on_commit=False)
         self._writing = threading.Lock()
+        try:
+            self._make_tables()
+        except (sqlite3.DatabaseError, DatabaseError) as error:
+            self.close()
+            reason = getattr(error, "orig", None) or error
+            raise UserError(
+                f"output: {file}: cannot be read as the jobs of a server: {reason}; choose another "
+                "folder, or move this file and the clips beside it away"
+            ) from None
+
+    def _make_tables(self) -> None:
+        """Make the tables that are missing, unless the file is somebody else's database."""
+        if inspect(self._engine).get_table_names():
+            with self._session() as session:
+                session.scalar(select(Job).limit(1))
+        Table.metadata.create_all(self._engine)
 
     def close(self) -> None:
         """Close the database."""
@@ -232,12 +277,24 @@ class JobStore:
             return list(session.scalars(query))
 
     def remove(self, id: str) -> None:
-        """Forget a job."""
+        """Forget a job, but that its clip has to be deleted; see `swept`."""
         with self._write() as session:
             job = session.scalar(select(Job).where(Job.id == id))
             if job is not None:
                 session.delete(job)
+                session.add(Removed(id=id))
             session.execute(delete(Upload).where(Upload.id == id))
+
+    def removed(self) -> list[str]:
+        """Return the names of forgotten jobs whose clips may be left."""
+        with self._session() as session:
+            return list(session.scalars(select(Removed.id)))
+
+    def swept(self, ids: Sequence[str]) -> None:
+        """Note that no clip of some forgotten jobs is left."""
+        with self._write() as session:
+            for id in ids:
+                session.execute(delete(Removed).where(Removed.id == id))
 
     def ids(self, finished_before: float | None = None) -> list[str]:
         """Return the names of all jobs, or of those finished before a time."""

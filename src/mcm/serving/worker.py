@@ -128,12 +128,15 @@ class Worker:
                 self._feed.forget([job.id])
 
     def _expire(self) -> None:
-        """Delete what finished long ago, if that was not done just before."""
+        """Delete what finished long ago, and clips of forgotten jobs, if it is time to."""
         if time.monotonic() < self._expires_at:
             return
         for id in self._store.ids(time.time() - 3600 * self._config.keep_hours):
             self._store.remove(id)
+        removed = self._store.removed()
+        for id in removed:
             self._clips.remove(id)
+        self._store.swept(removed)
         self._expires_at = time.monotonic() + _EXPIRY_SECONDS
 
     def _make(self, jobs: Sequence[Job]) -> None:
