@@ -1,4 +1,4 @@
-"""The one error type that means: the user can mend this."""
+"""The error type that means that the user can mend it, and the one for a part of the work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class UserError(ValueError):
     The message names the field or file, the value, what was expected and how to
     fix it. The command line prints it without a traceback and exits with code 2.
     """
+
+
+class IncompleteError(RuntimeError):
+    """A part of the work could not be done; the rest is done. Names the part."""
 
 
 def install_hint(extra: str) -> str:

@@ -87,13 +87,14 @@ def test_generate_hands_over_every_option(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    def generate_files(request: GenerateRequest) -> list[Path]:
+    def generate_files(request: GenerateRequest, done: Callable[[Path], None]) -> None:
         seen.append(asdict(request))
-        return [Path("a.mp4"), Path("b.mp4")]
+        done(Path("a.mp4"))
+        done(Path("b.mp4"))
 
     install("mcm.sampling.generate", generate_files=generate_files)
     words = "--steps 4 --seed 7 -o fox.mp4 --guidance 7.5 --sampler ddim --format mp4 --frames 16"
-    more = "--model fluent --size 128x96 --device cpu --dtype float32 --overwrite"
+    more = "--model fluent --size 128x96 --device cpu --dtype float32 --overwrite --skip-existing"
     rest = "--negative-prompt blur --stochasticity 0.5 --loop --alpha --batch-size 2"
     given = "--image a.png --control poses/net --control-frames poses.mp4 --control-scale 0.7"
     assert call("generate", "a fox", *f"{words} {more} {rest} {given}".split()) == 0
@@ -123,6 +124,7 @@ def test_generate_hands_over_every_option(
             "device": "cpu",
             "dtype": "float32",
             "overwrite": True,
+            "skip_existing": True,
         }
     ]
 

@@ -106,7 +106,7 @@ def test_debug_lets_the_error_through(
 def test_out_of_memory_names_the_commands_knob(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def generate_files(request: object) -> None:
+    def generate_files(request: object, **_: object) -> None:
         raise MemoryError
 
     for name, value in (("generate", generate_files), ("requests", dict)):

@@ -14,8 +14,10 @@ from tests.backbones.tiny import PROMPTS, make_tiny_animatediff
 from tests.sampling.fake import make_model
 
 from mcm.cli import main
-from mcm.errors import UserError
+from mcm.errors import IncompleteError, UserError
 from mcm.media import read_metadata, save
+from mcm.safety import guard
+from mcm.safety.guard import Refused
 from mcm.sampling import pipeline
 from mcm.sampling.generate import generate_files
 from mcm.sampling.pipeline import VideoModel
@@ -118,6 +120,77 @@ def test_clips_made_before_a_full_disk_stay(
         generate_files(GenerateRequest(prompts_file=tmp_path / "p.txt", output=output))
     assert [path.name for path in output.iterdir()] == ["a-fox-0.mp4"]
     assert read_metadata(output / "a-fox-0.mp4")["prompt"] == "a fox"
+
+
+def refuse_the_cat(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_clip(_: object, prompt: str) -> None:
+        if prompt == "a cat":
+            raise Refused("clip: refused", ["frames"])
+
+    monkeypatch.setattr(guard, "check_clip", check_clip)
+
+
+def test_a_refused_clip_keeps_no_other_from_being_made(
+    model: VideoModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refuse_the_cat(monkeypatch)
+    (tmp_path / "p.txt").write_text("a fox\na cat\na star\na dog\n")
+    words = ["--prompts-file", tmp_path / "p.txt", "-o", tmp_path / "out", "--steps", 1]
+    code, out, err = call(capsys, "generate", *words, "--batch-size", 3)
+    names = ["a-fox-0.mp4", "a-star-2.mp4", "a-dog-3.mp4"]
+    assert code == 1
+    assert out == "".join(f"{tmp_path / 'out' / name}\n" for name in names)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    assert "mcm: 1 of 4 clips could not be made:" in err
+    assert "a-cat-1.mp4 ('a cat', seed 1): clip: refused" in err.splitlines()[-1]
+    before = (tmp_path / "out" / names[0]).read_bytes()
+    monkeypatch.undo()
+    monkeypatch.setattr(pipeline, "load", lambda *_: model)
+    code, out, err = call(capsys, "generate", *words, "--skip-existing")
+    assert (code, out) == (0, f"{tmp_path / 'out' / 'a-cat-1.mp4'}\n")
+    assert "3 of 4 clips exist already and stay as they are" in err
+    assert (tmp_path / "out" / names[0]).read_bytes() == before
+    code, out, err = call(capsys, "generate", *words, "--skip-existing")
+    assert (code, out) == (0, "")
+    assert "loaded" not in err
+
+
+def test_a_background_that_is_not_plain_costs_its_own_clip_only(
+    model: VideoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_out(frames: Any) -> Any:
+        if not frames.any():
+            raise UserError("alpha: the background of frame 0 is not plain")
+        return np.concatenate([frames, frames[..., :1]], axis=-1)
+
+    monkeypatch.setattr(save, "_cut_out", cut_out)
+    decode, made = VideoModel.decode, iter([1, 0, 1])
+    monkeypatch.setattr(VideoModel, "decode", lambda *given: decode(*given) * 0 + next(made))
+    (tmp_path / "p.txt").write_text("a fox\na cat\na star\n")
+    request = GenerateRequest(
+        prompts_file=tmp_path / "p.txt",
+        output=tmp_path / "out",
+        format="webp",
+        alpha=True,
+        batch_size=3,
+    )
+    with pytest.raises(IncompleteError, match=r"1 of 3 clips .*\n.*a-cat-1\.webp .* plain"):
+        generate_files(request, io.StringIO())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a-fox-0.webp",
+        "a-star-2.webp",
+    ]
+
+
+def test_the_only_clip_is_refused_with_its_own_reason(
+    model: VideoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_the_cat(monkeypatch)
+    with pytest.raises(Refused, match="clip: refused"):
+        generate_files(GenerateRequest(prompt="a cat", output=tmp_path / "c.mp4"), io.StringIO())
 
 
 def test_a_file_in_a_folders_place_is_told_before_the_model_is_loaded(

@@ -232,3 +232,37 @@ def test_length_is_not_limited_by_the_motion_modules(teacher: Path) -> None:
     assert len(clip.frames) == 17
     clip = model.generate(PROMPTS[0], steps=1, frames=6, size=(SIZE, SIZE * 2))
     assert clip.frames.shape == (6, SIZE, SIZE * 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "options", "message"),
+    [
+        (["a", "b"], [1], {}, "prompts, seeds: got 2 and 1, expected one seed for each"),
+        ([], [], {}, "prompts, seeds: got 0 and 0"),
+        ("a fox", [1], {}, "prompts: got 'a fox', expected a list"),
+        (["a"], 1, {}, "seeds: got 1, expected a list"),
+        ([None], [1], {}, "prompt: got None, expected text"),
+        (["a"], [2**64], {}, "seed: got 18446744073709551616, expected -9223"),
+        (["a"], [1.5], {}, "seed: got 1.5, expected a whole number"),
+        (["a"], [1], {"steps": 2.5}, "steps: got 2.5, expected a whole number"),
+        (["a"], [1], {"frames": "8"}, "frames: got '8', expected a whole number"),
+        (["a"], [1], {"size": "128x128"}, r"size: got '128x128', expected \(height, width\)"),
+        (["a"], [1], {"size": (128.0, 128)}, "size: got 128.0, expected a whole number"),
+        (["a"], [1], {"guidance": "7"}, "guidance: got '7', expected a number"),
+        (["a"], [1], {"stochasticity": None, "sampler": 5}, "sampler: got 5, expected the name"),
+        (["a"], [1], {"negative_prompt": None}, "negative_prompt: got None, expected text"),
+    ],
+)
+def test_values_of_a_wrong_kind_are_told_before_any_step(
+    prompts: Any, seeds: Any, options: dict[str, Any], message: str
+) -> None:
+    model = make_model()
+    with pytest.raises(UserError, match=message):
+        model.generate_batch(prompts, seeds, **options)
+    backbone: Any = model.backbone
+    assert backbone.batches == []
+
+
+def test_seeds_of_numpy_and_all_that_torch_takes_are_taken() -> None:
+    clips = make_model().generate_batch(["a"] * 3, [np.int64(3), -(2**63), 2**64 - 1], steps=1)
+    assert [clip.seed for clip in clips] == [3, -(2**63), 2**64 - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from mcm.errors import UserError, install_hint
+from mcm.errors import IncompleteError, UserError, install_hint
 
 USER_ERROR = 2
 FAILED = 1
@@ -48,6 +48,8 @@ def describe(error: Exception, command: str | None) -> Failure | None:
         return None
     if isinstance(error, UserError):
         return Failure(str(error), USER_ERROR)
+    if isinstance(error, IncompleteError):
+        return Failure(str(error), FAILED)
     if _is_validation_error(error):
         return Failure(" ".join(str(error).split()), USER_ERROR)
     if _is_out_of_memory(error):

@@ -77,6 +77,9 @@ ControlScale = Annotated[float, typer.Option(help="How strictly it is followed, 
 BatchSize = Annotated[int, typer.Option(help="Clips generated together.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave clips that exist as they are.")
+]
 
 
 @app.command()
@@ -105,6 +108,7 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
 ) -> None:
     """Generate video from text with a student or a teacher."""
     from mcm.sampling.generate import generate_files
@@ -134,10 +138,10 @@ def generate(
         device=device,
         dtype=dtype,
         overwrite=overwrite,
+        skip_existing=skip_existing,
     )
     with _sparing(context, alpha):
-        for path in generate_files(request):
-            typer.echo(path)
+        generate_files(request, done=typer.echo)
 
 
 def _sparing(context: typer.Context, alpha: bool) -> AbstractContextManager[None]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcm.errors import UserError
+from mcm.sampling.checks import check_number, check_text, check_whole, is_blank
 
 if TYPE_CHECKING:
     from mcm.backbones.base import BackboneSpec
 
 MOST_STEPS = 50
+_LEAST_SEED, _MOST_SEED = -(2**63), 2**64 - 1
+"""What torch takes for a seed."""
 
 
 class ModelWarning(UserWarning):
@@ -88,8 +93,10 @@ def resolve(
     Raises:
         UserError: A value is out of its range; the message names the nearest valid ones.
     """
-    height, width = (spec.height, spec.width) if size is None else size
+    height, width = (spec.height, spec.width) if size is None else _pair(size)
     check_size(height, width, spec.size_step)
+    if not isinstance(sampler, str | None):
+        raise UserError(f"sampler: got {sampler!r}, expected the name of one")
     return Settings(
         sampler=defaults.sampler if sampler is None else sampler,
         steps=check_steps(defaults.steps if steps is None else steps),
@@ -97,7 +104,7 @@ def resolve(
         frames=check_frames(spec.frames if frames is None else frames, spec.frame_step),
         height=height,
         width=width,
-        negative_prompt=negative_prompt,
+        negative_prompt=check_text(negative_prompt, "negative_prompt"),
         stochasticity=check_stochasticity(
             defaults.stochasticity if stochasticity is None else stochasticity
         ),
@@ -109,22 +116,39 @@ def check_prompt(prompt: str, where: str = "prompt") -> str:
     """Return a prompt without surrounding space.
 
     Raises:
-        UserError: Nothing is left.
+        UserError: It is no text, shows nothing, or holds control characters or broken Unicode.
     """
-    if not prompt.strip():
+    if is_blank(check_text(prompt, where)):
         raise UserError(f"{where}: it is empty; say what the video shows")
     return prompt.strip()
+
+
+def check_seed(seed: int, where: str = "seed") -> int:
+    """Return a seed.
+
+    Raises:
+        UserError: It is no whole number within -2⁶³ to 2⁶⁴ - 1.
+    """
+    if not _LEAST_SEED <= check_whole(seed, where) <= _MOST_SEED:
+        raise UserError(f"{where}: got {seed}, expected {_LEAST_SEED} to {_MOST_SEED}")
+    return int(seed)
 
 
 def check_steps(steps: int, where: str = "steps") -> int:
     """Return a number of steps.
 
     Raises:
-        UserError: It is not within 1 to 50.
+        UserError: It is no whole number within 1 to 50.
     """
-    if not 1 <= steps <= MOST_STEPS:
+    if not 1 <= check_whole(steps, where) <= MOST_STEPS:
         raise UserError(f"{where}: got {steps}, expected 1 to {MOST_STEPS}")
-    return steps
+    return int(steps)
+
+
+def _pair(size: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
+        raise UserError(f"size: got {size!r:.60}, expected (height, width) in pixels")
+    return check_whole(size[0], "size"), check_whole(size[1], "size")
 
 
 def check_size(height: int, width: int, factor: int) -> None:
@@ -149,7 +173,7 @@ def check_frames(frames: int, step: int) -> int:
     Raises:
         UserError: The model cannot make a clip of that length.
     """
-    if frames < 1:
+    if check_whole(frames, "frames") < 1:
         raise UserError(f"frames: got {frames}, expected at least 1")
     extra = (frames - 1) % step
     if extra:
@@ -167,7 +191,7 @@ def check_guidance(guidance: float) -> float:
     Raises:
         UserError: It is below 1, which is none, or not finite.
     """
-    if not 1 <= guidance < float("inf"):
+    if not 1 <= check_number(guidance, "guidance") < math.inf:
         raise UserError(f"guidance: got {guidance}, expected 1 (none) or more, such as 7.5")
     return float(guidance)
 
@@ -188,7 +212,7 @@ def check_stochasticity(stochasticity: float) -> float:
     Raises:
         UserError: It is not within 0 to 1.
     """
-    if not 0 <= stochasticity <= 1:
+    if not 0 <= check_number(stochasticity, "stochasticity") <= 1:
         raise UserError(
             f"stochasticity: got {stochasticity}, expected 0 (keep the noise between steps) to 1 "
             "(all fresh)"

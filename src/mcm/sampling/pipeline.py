@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +25,11 @@ from mcm.diffusion import FlowSchedule
 from mcm.safety import guard
 from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
-from mcm.sampling.denoiser import Denoise, Denoiser, Noise
-from mcm.sampling.following import check_windows, following
-from mcm.sampling.options import Defaults, ModelWarning, Settings, check_prompt, resolve
+from mcm.sampling.denoiser import Denoise, Denoiser
+from mcm.sampling.following import check_windows
+from mcm.sampling.options import Defaults, Settings
 from mcm.sampling.pixels import to_uint8, to_video
-from mcm.sampling.samplers import OnStep, Plan, find_sampler
+from mcm.sampling.samplers import OnStep, Plan
 from mcm.sampling.windows import WindowedDenoiser
 
 TEACHER_STEPS = 50
@@ -150,33 +149,10 @@ class VideoModel:
         Warns:
             ModelWarning: A prompt is over the token limit; names what was cut.
         """
-        settings = resolve(self.defaults, self.backbone.spec, **options)
-        sampler = find_sampler(settings.sampler)
-        prompts = [check_prompt(prompt) for prompt in prompts]
-        for prompt in prompts:
-            guard.check_prompt(prompt)
-        self._warn(prompts, settings)
-        timings: dict[str, float] = {}
-        with (
-            torch.inference_mode(),
-            self.backbone.using(self.adapter),
-            following(self.backbone, image, control),
-        ):
-            with self.timed(timings, "text"):
-                denoise = self.denoiser(prompts, settings)
-            with self.timed(timings, "network"):
-                plan = self.plan(settings, on_step)
-                latents_bcthw = sampler(denoise, Noise.from_seeds(seeds), plan)
-            with self.timed(timings, "decode"):
-                videos = [self.decode(latents) for latents in latents_bcthw.split(1)]
-        for frames, prompt in zip(videos, prompts, strict=True):
-            guard.check_clip(frames, prompt)
-        described = {**self.identity, **settings.as_dict()}
-        fps = self.backbone.spec.fps
-        return [
-            Clip(frames[: settings.frames], fps, prompt, seed, described, timings)
-            for frames, prompt, seed in zip(videos, prompts, seeds, strict=True)
-        ]
+        from mcm.sampling.batch import make_batch
+
+        made = make_batch(self, prompts, seeds, image, control, on_step, options)
+        return [_accepted(one) for one in made]
 
     def edit(
         self,
@@ -198,7 +174,8 @@ class VideoModel:
             mask_hw: Where it may change; everywhere by default. Elsewhere pixels stay.
             seed: Seed of the noise.
             on_step: As in :meth:`generate_batch`.
-            **options: ``steps`` and ``stochasticity`` as in :meth:`generate`.
+            **options: ``steps``, of which a small strength leaves fewer, ``stochasticity``,
+                ``guidance`` and ``negative_prompt`` as in :meth:`generate`; no others.
 
         Raises:
             UserError: The model is no student, the prompt is empty, or a value is out of range.
@@ -225,7 +202,7 @@ class VideoModel:
             overlap: Frames that a window shares with the one before, which are made once; a
                 quarter of a window by default. More give smoother motion and fewer frames a second.
             **options: ``steps`` (2 or more, as a first step sees nothing of the frames before),
-                ``size`` and ``stochasticity`` as in :meth:`generate`.
+                ``size`` and ``stochasticity`` as in :meth:`generate`; no others.
 
         Returns:
             The new frames of each window: as many as the model's own clip at first, then that
@@ -282,15 +259,6 @@ class VideoModel:
         video_bcthw = to_video(frames_thwc).to(self.device)
         return self.decode(self.backbone.encode_video(video_bcthw))
 
-    def _warn(self, prompts: Sequence[str], settings: Settings) -> None:
-        for prompt in prompts:
-            cut = self.backbone.cut_prompt(prompt)
-            if cut:
-                limit = self.backbone.spec.max_tokens
-                _warn(f"prompt: over the limit of {limit} tokens; this part was cut: {cut!r}")
-        if settings.negative_prompt and settings.guidance == 1:
-            _warn("negative_prompt: has no effect without guidance; set guidance above 1")
-
     @contextmanager
     def timed(self, timings: dict[str, float], name: str) -> Iterator[None]:
         """Write the seconds of a block into ``timings``."""
@@ -325,6 +293,12 @@ def load(
     return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
 
 
+def _accepted(made: Clip | guard.Refused) -> Clip:
+    if isinstance(made, guard.Refused):
+        raise made
+    return made
+
+
 def _add_student(backbone: PipelineBackbone, student: Student) -> str | None:
     """Merge an adapter into the base weights, or add a copy; return the variant to sample."""
     if student.mode == "merged":
@@ -348,7 +322,3 @@ def _defaults(student: Student | None, backbone: Backbone) -> Defaults:
         timestep_scaling=student.card.timestep_scaling,
         stochasticity=student.card.stochasticity,
     )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ModelWarning, stacklevel=4)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcm.errors import UserError, nearest
-from mcm.media.places import check_free
+from mcm.errors import UserError
+from mcm.media.places import check_free, is_whole, outputs_of
 from mcm.media.save import FORMATS, check_alpha, find_format
-from mcm.sampling.options import check_prompt, check_steps
+from mcm.sampling.checks import check_text
+from mcm.sampling.options import check_prompt, check_seed, check_steps
+from mcm.sampling.prompts_file import Job, read_prompts
 
-_COLUMNS = ("prompt", "seed", "steps", "output")
-_LONGEST_SLUG = 60
+_LONGEST_SLUG, _MOST_SLUG_BYTES = 60, 180
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ class GenerateRequest:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
         overwrite: Replace existing files.
+        skip_existing: Leave clips that are there as they are, and make the others.
     """
 
     prompt: str | None = None
@@ -74,6 +73,7 @@ class GenerateRequest:
     device: str = "auto"
     dtype: str = "auto"
     overwrite: bool = False
+    skip_existing: bool = False
 
     def options(self) -> dict[str, Any]:
         """Return what all clips share, as `VideoModel.generate_batch` takes it."""
@@ -88,49 +88,50 @@ class GenerateRequest:
         }
 
 
-@dataclass(frozen=True)
-class Job:
-    """One clip to make.
-
-    Attributes:
-        prompt: What it shows.
-        seed: Its seed.
-        steps: Network steps, or `None` for the model's own.
-        output: Where it goes; `None` until a place is chosen.
-        format: How it is written.
-    """
-
-    prompt: str
-    seed: int
-    steps: int | None = None
-    output: Path | None = None
-    format: str = "mp4"
-
-    @property
-    def path(self) -> Path:
-        """Where the clip goes."""
-        assert self.output is not None
-        return self.output
-
-
 def plan_jobs(request: GenerateRequest) -> list[Job]:
-    """Turn a request into jobs with a free path each.
+    """Turn a request into jobs with a place each, which is free, or holds the clip already.
 
     Raises:
-        UserError: There is no prompt, a prompt or value is wrong, or a path is taken.
+        UserError: There is no prompt, a prompt or value is wrong, or a place is taken.
     """
     _check_pictures(request)
     jobs = [_placed(job, request) for job in _asked_for(request)]
-    seen: dict[Path, str] = {}
-    for job in jobs:
-        if job.path in seen:
+    _check_apart(jobs)
+    return [_free(job, request) for job in jobs]
+
+
+def _check_apart(jobs: Sequence[Job]) -> None:
+    """Check that no clip is written over or into another one.
+
+    Raises:
+        UserError: Two are.
+    """
+    owners: dict[Path, Job] = {}
+    places = [
+        (output.resolve(), job) for job in jobs for output in outputs_of(job.path, job.format)
+    ]
+    for place, job in places:
+        if place in owners:
             raise UserError(
-                f"output: {job.path} is the place of two clips ({seen[job.path]!r} and "
+                f"output: {place} is the place of two clips ({owners[place].prompt!r} and "
                 f"{job.prompt!r}); give them different seeds or outputs"
             )
-        seen[job.path] = job.prompt
-        check_free(job.path, job.format, request.overwrite)
-    return jobs
+        owners[place] = job
+    for place, job in places:
+        above = next((folder for folder in place.parents if folder in owners), None)
+        if above is not None:
+            raise UserError(
+                f"output: {place} ({job.prompt!r}) lies inside {above}, the place of another clip "
+                f"({owners[above].prompt!r}); give them outputs beside each other"
+            )
+
+
+def _free(job: Job, request: GenerateRequest) -> Job:
+    """Check a job's place, or mark the job as made if its clip may stay there."""
+    if request.skip_existing and is_whole(job.path, job.format):
+        return replace(job, is_made=True)
+    check_free(job.path, job.format, request.overwrite)
+    return job
 
 
 def _check_pictures(request: GenerateRequest) -> None:
@@ -163,31 +164,10 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def slug(prompt: str) -> str:
-    """Return a prompt as part of a file name: letters, digits, hyphens, at most 60."""
+    """Return a prompt as part of a file name: letters, digits, hyphens; at most 60, 180 bytes."""
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
-    return words[:_LONGEST_SLUG].strip("-_") or "clip"
-
-
-def read_prompts(file: Path, first_seed: int) -> list[Job]:
-    """Read the jobs of a prompts file (txt, csv or jsonl).
-
-    Raises:
-        UserError: The file is missing, empty or malformed; names the line.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{file}: no such prompts file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8") from None
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    rows = list(readers.get(file.suffix.lower(), _text_rows)(text, file))
-    if not rows:
-        raise UserError(f"{file}: holds no prompt; write one per line")
-    return [
-        _job(row, first_seed + number, f"{file}, line {line}")
-        for number, (line, row) in enumerate(rows)
-    ]
+    start = words[:_LONGEST_SLUG].encode()[:_MOST_SLUG_BYTES].decode(errors="ignore")
+    return start.strip("-_") or "clip"
 
 
 def _asked_for(request: GenerateRequest) -> list[Job]:
@@ -195,10 +175,15 @@ def _asked_for(request: GenerateRequest) -> list[Job]:
         raise UserError("prompt: give either a prompt or --prompts-file")
     if request.batch_size < 1:
         raise UserError(f"batch_size: got {request.batch_size}, expected 1 or more")
+    if request.overwrite and request.skip_existing:
+        raise UserError(
+            "overwrite, skip_existing: give one of them; both say what becomes of a clip"
+        )
+    check_text(request.negative_prompt, "negative_prompt")
     if request.prompts_file is not None:
         jobs = read_prompts(request.prompts_file, request.seed)
     else:
-        jobs = [Job(check_prompt(request.prompt or ""), request.seed)]
+        jobs = [Job(check_prompt(request.prompt or ""), check_seed(request.seed))]
     if request.steps is not None:
         check_steps(request.steps)
     return [job if job.steps else replace(job, steps=request.steps) for job in jobs]
@@ -228,55 +213,3 @@ def _is_folder(output: Path, request: GenerateRequest) -> bool:
     if request.format == "frames":
         return False
     return output.is_dir() or not output.suffix
-
-
-def _text_rows(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield number, {"prompt": line}
-
-
-def _csv_rows(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text), restkey="more columns than the header")
-    _check_columns(reader.fieldnames or (), f"{file}, line 1")
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if value}
-
-
-def _jsonl_rows(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{file}, line {number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{file}, line {number}: got {line!r:.60}, expected an object")
-        yield number, row
-
-
-def _check_columns(names: Sequence[str], where: str) -> None:
-    for name in names:
-        if name not in _COLUMNS:
-            guess = nearest(name, _COLUMNS)
-            hint = f"; did you mean {guess}?" if guess else ""
-            raise UserError(f"{where}: {name!r} is unknown; expected {', '.join(_COLUMNS)}{hint}")
-
-
-def _job(row: Mapping[str, Any], seed: int, where: str) -> Job:
-    _check_columns(list(row), where)
-    steps = row.get("steps")
-    return Job(
-        prompt=check_prompt(str(row.get("prompt") or ""), f"{where}: prompt"),
-        seed=_whole(row.get("seed", seed), f"{where}: seed"),
-        steps=None if steps is None else check_steps(_whole(steps, where), f"{where}: steps"),
-        output=Path(row["output"]) if row.get("output") else None,
-    )
-
-
-def _whole(value: object, where: str) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise UserError(f"{where}: got {value!r}, expected a whole number") from None
