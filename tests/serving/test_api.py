@@ -1,6 +1,7 @@
 """The HTTP API of a real server of fake models: bodies, keys, other sites, events, limits."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def test_bodies_are_json_or_forms(http: httpx.Client, form: str) -> None:
         (b'{"prompt": "a", "steps": "4"}', "application/json", 400),
         (b'{"prompt": "a", "\\u202e\\ud83e": 4}', "application/json", 400),
         (b"[]", "application/json", 400),
+        (b"prompt=f\xe4llt", "application/x-www-form-urlencoded", 400),
+        (b"prompt=f%E4llt", "application/x-www-form-urlencoded", 400),
+        (b'{"prompt": "a fox", "steps": 30}', "application/json", 400),
         (b"prompt=a", "text/plain", 415),
         (b"--x", "multipart/form-data; boundary=x", 400),
         (b"--x", "multipart/form-data", 400),
@@ -219,6 +223,42 @@ def test_the_same_idempotency_key_is_the_same_job(http: httpx.Client) -> None:
         for _ in range(3)
     }
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"json": OK | {"prompt": "a star"}}, {"json": OK | {"seed": 8}}, {"json": OK | {"steps": 2}}],
+)
+def test_an_idempotency_key_of_another_request_is_409(http: httpx.Client, change: Any) -> None:
+    headers = {"idempotency-key": json.dumps(change)}
+    id = http.post("/v1/videos", json=OK, headers=headers).json()["id"]
+    answer = http.post("/v1/videos", headers=headers, **change)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert http.post("/v1/videos", data=OK, headers=headers).json()["id"] == id
+
+
+def test_an_empty_idempotency_key_is_none(http: httpx.Client) -> None:
+    ids = {
+        http.post("/v1/videos", json=OK, headers={"idempotency-key": empty}).json()["id"]
+        for empty in ("", "")
+    }
+    assert len(ids) == 2
+
+
+def test_what_is_kept_for_ever_never_expires(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, keep_hours=math.inf) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+    ):
+        completed(http, http.post("/v1/videos", json=OK).json()["id"])
+        assert [video["expires_at"] for video in http.get("/v1/videos").json()["data"]] == [None]
+
+
+@pytest.mark.parametrize("prompt", [b"ein Fuchs f\xc3\xa4llt", b"ein Fuchs f%C3%A4llt"])
+def test_forms_are_utf_8(http: httpx.Client, prompt: bytes) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    answer = http.post("/v1/videos", content=b"steps=1&prompt=" + prompt, headers=kind)
+    assert answer.json()["prompt"] == "ein Fuchs fällt"
 
 
 def test_keys_are_asked_for_and_part_the_jobs(tmp_path: Path) -> None:

@@ -185,6 +185,8 @@ def test_the_teacher_has_its_own_steps_and_guidance(client: openai.OpenAI) -> No
     [
         ({"prompt": ""}, "prompt"),
         ({"prompt": "   "}, "prompt"),
+        ({"prompt": "\u200b\u200b"}, "prompt"),
+        ({"prompt": "\u2060 \ufe0f\u00a0\n"}, "prompt"),
         ({"prompt": "a" * 10_000}, "prompt"),
         ({"prompt": "a\x00fox"}, "prompt"),
         ({"prompt": "a\x1b[31mfox"}, "prompt"),
@@ -194,6 +196,8 @@ def test_the_teacher_has_its_own_steps_and_guidance(client: openai.OpenAI) -> No
         ({"size": "1280x720000"}, "size"),
         ({"size": "30x30"}, "size"),
         ({"steps": 99}, "steps"),
+        ({"steps": 30}, "steps"),
+        ({"steps": 21, "sampler": "consistency"}, "steps"),
         ({"steps": "many"}, "steps"),
         ({"guidance": "nan"}, "guidance"),
         ({"seed": -1}, "seed"),

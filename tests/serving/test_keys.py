@@ -36,7 +36,25 @@ def test_without_keys_everyone_is_let_in() -> None:
     assert Keys().owner("") == ANYONE
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "sha256:12\n", "sha256:" + "x" * 64])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_keys_of_any_letters_are_sent_both_ways(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "keys").write_text("schlüssel\n", encoding="utf-8")
+    keys, sent = read_keys(tmp_path / "keys"), "schlüssel".encode(encoding)
+    owner = keys.owner(f"Bearer {sent.decode('latin-1')}")
+    assert owner
+    assert keys.owner(f"Basic {base64.b64encode(b'me:' + sent).decode()}") == owner
+
+
+def test_comments_may_be_indented_and_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\ufefffirst\n  # comment key\n\t#second\n", encoding="utf-8")
+    keys = read_keys(tmp_path / "keys")
+    assert len(keys.digests) == 1
+    assert keys.owner("Bearer first")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "  # nothing\n", "\ufeff", "sha256:12\n", "sha256:" + "x" * 64]
+)
 def test_useless_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(UserError, match="keys"):

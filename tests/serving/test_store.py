@@ -11,7 +11,17 @@ import pytest
 
 from mcm.serving.order import Order
 from mcm.serving.source import Source
-from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, JobStore, QueueFullError
+from mcm.serving.store import (
+    COMPLETED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    Job,
+    JobStore,
+    QueueFullError,
+    Token,
+    TokenReusedError,
+)
 
 ORDER = Order("student", "a fox", 7, 4, 1.0, 3, 8.0, 32, 32)
 
@@ -23,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
     store.close()
 
 
-def add(store: JobStore, order: Order = ORDER, token: str | None = None, limit: int = 9) -> Job:
+def add(store: JobStore, order: Order = ORDER, token: Token | None = None, limit: int = 9) -> Job:
     return store.accept(order, "me", token, limit)
 
 
@@ -56,9 +66,24 @@ def test_the_queue_has_an_end_until_a_job_is_done(store: JobStore) -> None:
 
 
 def test_the_same_token_is_the_same_job_of_one_owner(store: JobStore) -> None:
-    first = add(store, token="a", limit=1)
-    assert add(store, token="a", limit=1).id == first.id
-    assert store.accept(ORDER, "you", "a", 9).id != first.id
+    token = Token("a", "1")
+    first = add(store, token=token, limit=1)
+    assert add(store, token=token, limit=1).id == first.id
+    assert store.accept(ORDER, "you", token, 9).id != first.id
+    with pytest.raises(TokenReusedError):
+        add(store, token=Token("a", "2"), limit=1)
+    store.remove(first.id)
+    assert add(store, token=Token("a", "2")).id != first.id
+
+
+def test_what_is_removed_is_known_until_it_is_swept(store: JobStore) -> None:
+    first, second = add(store), add(store)
+    store.remove(first.id)
+    store.remove("video_of_nobody")
+    assert store.removed() == [first.id]
+    store.swept([first.id])
+    assert store.removed() == []
+    assert store.ids() == [second.id]
 
 
 def test_a_source_is_kept_until_its_job_is_done(store: JobStore, tmp_path: Path) -> None:

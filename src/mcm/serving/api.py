@@ -43,7 +43,7 @@ from mcm.serving.schemas import (
 )
 from mcm.serving.service import Service
 from mcm.serving.source import read_upload
-from mcm.serving.store import COMPLETED, OPEN, Job, QueueFullError
+from mcm.serving.store import COMPLETED, OPEN, Job, QueueFullError, TokenReusedError
 
 POLL_MS = 250
 _AT_ONCE = CapacityLimiter(2)
@@ -165,24 +165,33 @@ def retrieve_model(model: str, request: Request, service: Serving) -> Model:
     "/v1/videos",
     openapi_extra=DESCRIBED,
     max_body_size=MOST_UPLOAD,
-    responses={429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."}},
+    responses={
+        409: {"model": ErrorBody, "description": "The Idempotency-Key came with another request."},
+        429: {"model": ErrorBody, "description": "The queue is full; see Retry-After."},
+    },
 )
 async def create(
     request: Request,
     owner: Owner,
     service: Serving,
     idempotency_key: Annotated[
-        str | None, Header(max_length=200, description="The same key, the same job.")
+        str | None,
+        Header(max_length=200, description="The same key and request, the same job; empty: none."),
     ] = None,
 ) -> Video:
     """Accept a clip to be made; it survives a crash of the server from here on."""
     try:
         asked, upload = await read_request(request)
+        key = idempotency_key or None
         if upload is None:
-            job = await run_in_threadpool(service.submit, asked, owner, idempotency_key)
+            job = await run_in_threadpool(service.submit, asked, owner, key)
         else:
-            work = partial(_submit, service, asked, owner, idempotency_key, upload)
+            work = partial(_submit, service, asked, owner, key, upload)
             job = await run_sync(work, limiter=_AT_ONCE)
+    except TokenReusedError:
+        raise HTTPException(
+            409, "Idempotency-Key: came with another request before; send a new key with this one"
+        ) from None
     except QueueFullError:
         limit = service.config.queue_limit
         raise HTTPException(
@@ -310,9 +319,9 @@ def live(
 
 
 def _submit(
-    service: Service, asked: VideoRequest, owner: str, token: str | None, upload: UploadFile
+    service: Service, asked: VideoRequest, owner: str, key: str | None, upload: UploadFile
 ) -> Job:
-    return service.submit(asked, owner, token, read_upload(upload))
+    return service.submit(asked, owner, key, read_upload(upload))
 
 
 def _video(job: Job, service: Service) -> Video:

@@ -39,7 +39,7 @@ async def read_request(request: Request) -> tuple[VideoRequest, UploadFile | Non
 
     Raises:
         ValidationError: A value is wrong.
-        HTTPException: The body is too long, or no JSON and no form.
+        HTTPException: The body is too long, no JSON and no form, or no UTF-8.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -59,8 +59,10 @@ async def read_request(request: Request) -> tuple[VideoRequest, UploadFile | Non
 def _fields(form: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
-            form.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+            form.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
+    except UnicodeDecodeError:
+        raise HTTPException(400, "the form is no UTF-8") from None
     except ValueError:
         raise HTTPException(400, f"the form has more than {_MOST_FIELDS} fields") from None
     return dict(pairs)

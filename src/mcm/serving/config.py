@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +16,13 @@ _LEAST = {
     "queue_limit": 1,
     "time_limit": 0.001,
     "attempts": 1,
+    "grace": 0.0,
     "keep_hours": 0.0,
     "most_steps": 1,
     "most_side": 8,
     "most_prompt": 1,
 }
+_MOST = {"port": 65535}
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,11 @@ class ServeConfig:
         batch_size: Jobs of equal settings generated together.
         queue_limit: Jobs that may wait or run; the next is refused.
         time_limit: Seconds that a batch of jobs may run; one over it is made again job by job,
-            and a job alone fails.
+            and a job alone fails; infinity for no limit.
         attempts: How often a job is begun when the server is killed or fails during it.
-        grace: Seconds that a running batch gets to finish when the server stops.
-        keep_hours: Hours until a finished job and its clip go.
+        grace: Seconds that a running batch gets to finish when the server stops; infinity for as
+            many as it takes.
+        keep_hours: Hours until a finished job and its clip go; infinity for never.
         most_steps: Steps that a job may ask for.
         most_side: Pixels that a clip may be high or wide.
         most_prompt: Characters that a prompt may have.
@@ -74,8 +78,10 @@ class ServeConfig:
         """
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value < least:
-                raise UserError(f"{name}: got {value}, expected {least} or more")
+            most = _MOST.get(name, math.inf)
+            if not least <= value <= most:  # which NaN is not, either
+                wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise UserError(f"{name}: got {value}, expected {wanted}")
         if self.keys is None and not self.is_local:
             raise UserError(
                 f"host: {self.host} can be reached from other machines; give --keys FILE, "

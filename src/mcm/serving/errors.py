@@ -26,6 +26,7 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    409: "idempotency_key_reused",
     413: "too_large",
     415: "unsupported_media_type",
     429: "queue_full",

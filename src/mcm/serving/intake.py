@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
 from mcm.media.save import check_alpha
 from mcm.safety import guard
@@ -129,13 +130,15 @@ def take_in(
         frames=None if request.seconds is None else _frames(request.seconds, model),
         size=None if request.size is None else take_size(request.size, config.most_side),
         negative_prompt=take_prompt(negative, "negative_prompt", config.most_prompt)
-        if negative.strip()
+        if not _is_blank(negative)
         else "",
         stochasticity=request.stochasticity,
         loop=request.loop,
     )
     if settings.steps > config.most_steps:
         raise UserError(f"steps: got {settings.steps}, this server makes {config.most_steps}")
+    if settings.sampler == "consistency":
+        few_step_timesteps(settings.steps, model.defaults.original_steps, model.backbone.schedule)
     order = Order(
         model=model.name,
         prompt=prompt,
@@ -185,14 +188,21 @@ def take_prompt(text: str, field: str, most: int) -> str:
         most: Characters that it may have.
 
     Raises:
-        UserError: It is empty, too long, or holds control characters or broken Unicode.
+        UserError: Nothing of it can be seen, it is too long, or holds control characters or broken
+            Unicode.
     """
     if len(text) > most:
         raise UserError(f"{field}: got {len(text)} characters, expected {most} or fewer")
     for letter in text:
         if unicodedata.category(letter) in ("Cc", "Cs") and letter not in _SPACES:
             raise UserError(f"{field}: holds the control character U+{ord(letter):04X}; remove it")
-    return check_prompt(text, field)
+    return check_prompt("" if _is_blank(text) else text, field)
+
+
+def _is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces, format characters, marks on no letter."""
+    kinds = (unicodedata.category(letter) for letter in text if letter not in _SPACES)
+    return all(kind == "Cf" or kind[0] in "ZM" for kind in kinds)
 
 
 def take_size(text: str, most: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class Keys:
 
         Args:
             authorization: The header of that name: `Bearer KEY`, or, as browsers ask for it,
-                `Basic` with the key as password and any name.
+                `Basic` with the key as password and any name; decoded as Latin-1, as headers are.
 
         Returns:
             Start of the key's hash; `ANYONE` if the server has no keys; `None` for a wrong key.
@@ -49,10 +49,10 @@ def read_keys(file: Path) -> Keys:
         UserError: The file cannot be read, holds no key, or a hash is malformed.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot read the keys: {error}") from None
-    words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    words = [word for line in lines if (word := line.strip()) and not word.startswith("#")]
     if not words:
         raise UserError(f"{file}: holds no key; write one per line")
     return Keys(tuple(_digest(word, file) for word in words))
@@ -73,10 +73,18 @@ def _digest(word: str, file: Path) -> bytes:
 def _key(authorization: str) -> bytes:
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip().encode()
+        return _as_utf8(value.strip().encode("latin-1", "replace"))
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(value, validate=True).partition(b":")[2]
+            return _as_utf8(base64.b64decode(value, validate=True).partition(b":")[2])
         except (binascii.Error, ValueError):
             return b""
     return b""
+
+
+def _as_utf8(key: bytes) -> bytes:
+    """Return a key in UTF-8, as the file of keys is; clients send it so or as Latin-1."""
+    try:
+        return key.decode().encode()
+    except UnicodeDecodeError:
+        return key.decode("latin-1").encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -28,7 +29,9 @@ class Video(BaseModel):
     progress: int = Field(description="Percent; after every network step it grows.")
     created_at: int
     completed_at: int | None = None
-    expires_at: int | None = Field(None, description="When job and clip are deleted.")
+    expires_at: int | None = Field(
+        None, description="When job and clip are deleted; null for never."
+    )
     error: VideoError | None = None
     model: str
     prompt: str
@@ -120,17 +123,18 @@ def video_of(job: Job, news: News, keep_seconds: float) -> Video:
     Args:
         job: What is stored of it.
         news: How far it is.
-        keep_seconds: How long finished jobs are kept.
+        keep_seconds: How long finished jobs are kept, infinity for ever.
     """
     order, facts, done = job.read_order(), job.facts or {}, job.completed_at
     open = done is None
+    expires = math.inf if done is None else done + keep_seconds
     return Video(
         id=job.id,
         status=job.status,
         progress=news.percent if open else 100 * (job.status == COMPLETED),
         created_at=int(job.created_at),
         completed_at=None if done is None or job.status != COMPLETED else int(done),
-        expires_at=None if done is None else int(done + keep_seconds),
+        expires_at=int(expires) if math.isfinite(expires) else None,
         error=None
         if job.error_code is None
         else VideoError(code=job.error_code, message=job.error_message or ""),

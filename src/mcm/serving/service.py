@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.room import Room
 from mcm.serving.source import Source
-from mcm.serving.store import FAILED, OPEN, Job
+from mcm.serving.store import FAILED, OPEN, Job, Token
 from mcm.serving.worker import Worker
 
 _LONGEST_WAIT = 60
@@ -68,7 +69,7 @@ class Service:
         self,
         request: VideoRequest,
         owner: str,
-        token: str | None = None,
+        key: str | None = None,
         source: Source | None = None,
     ) -> Job:
         """Accept a request; the job is safe once this returns.
@@ -76,14 +77,16 @@ class Service:
         Args:
             request: What is asked for.
             owner: Who asks.
-            token: The client's idempotency key.
+            key: The client's idempotency key: the same key and request, the same job.
             source: What is to be edited, if anything.
 
         Raises:
             UserError: A value is wrong.
+            TokenReusedError: The key came with another request before.
             QueueFullError: No more jobs are taken at the moment.
         """
         order = take_in(request, self.models[request.model].model, self.config, source)
+        token = None if key is None else Token(key, _digest(request, source))
         job = self.store.accept(order, owner, token, self.config.queue_limit, source)
         self._worker.wake()
         return job
@@ -122,3 +125,11 @@ class Service:
         """Return news of a job that nothing was published of: it waits, or is finished."""
         known = self.store.get(job.id, job.owner)
         return News(FAILED if known is None else known.status)
+
+
+def _digest(request: VideoRequest, source: Source | None) -> str:
+    """Return what is equal for requests that ask for the same."""
+    digest = hashlib.sha256(request.model_dump_json().encode())
+    if source is not None:
+        digest.update(hashlib.sha256(source.content).digest() + source.ending.encode())
+    return digest.hexdigest()

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ CONNECTIONS = 32
 
 class QueueFullError(Exception):
     """As many jobs wait or run as the server takes."""
+
+
+class TokenReusedError(Exception):
+    """A client sent one idempotency key with two different requests."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A client's idempotency key, and what it came with.
+
+    Attributes:
+        key: What the client sent.
+        digest: Equal for equal requests.
+    """
+
+    key: str
+    digest: str
 
 
 class Table(DeclarativeBase):
@@ -105,6 +123,20 @@ class Upload(Table):
     ending: Mapped[str]
 
 
+class Digest(Table):
+    """Of the request that a job with an idempotency key came from.
+
+    Attributes:
+        id: Name of the job.
+        digest: As `Token` has it.
+    """
+
+    __tablename__ = "digests"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+
+
 class Removed(Table):
     """A job that is forgotten, though its clip may not be deleted yet.
 
@@ -156,7 +188,7 @@ class JobStore:
         self,
         order: Order,
         owner: str,
-        token: str | None,
+        token: Token | None,
         limit: int,
         source: Source | None = None,
     ) -> Job:
@@ -165,16 +197,16 @@ class JobStore:
         Args:
             order: What is to be made.
             owner: Whose it is.
-            token: If a job of this owner has the same token, that one is returned.
+            token: If a job of this owner has the same key, that one is returned.
             limit: Jobs that may be open.
             source: What is to be edited; such a job is made alone.
 
         Raises:
+            TokenReusedError: That one came from a different request.
             QueueFullError: There are as many open jobs.
         """
         with self._write() as session:
-            known = select(Job).where(Job.owner == owner, Job.token == token)
-            if token is not None and (job := session.scalar(known)) is not None:
+            if token is not None and (job := self._known(session, owner, token)) is not None:
                 return job
             if self._count(session, Job.status.in_(OPEN)) >= limit:
                 raise QueueFullError
@@ -182,13 +214,15 @@ class JobStore:
             job = Job(
                 id=id,
                 owner=owner,
-                token=token,
+                token=None if token is None else token.key,
                 status=QUEUED,
                 order=order.as_dict(),
                 group=order.group if source is None else id,
                 created_at=time.time(),
             )
             session.add(job)
+            if token is not None:
+                session.add(Digest(id=id, digest=token.digest))
             if source is not None:
                 session.add(Upload(id=id, content=source.content, ending=source.ending))
         return job
@@ -283,7 +317,8 @@ class JobStore:
             if job is not None:
                 session.delete(job)
                 session.add(Removed(id=id))
-            session.execute(delete(Upload).where(Upload.id == id))
+            for table in (Upload, Digest):
+                session.execute(delete(table).where(table.id == id))
 
     def removed(self) -> list[str]:
         """Return the names of forgotten jobs whose clips may be left."""
@@ -310,6 +345,15 @@ class JobStore:
         with self._session() as session:
             found = {row[0]: row[1] for row in session.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
+
+    @staticmethod
+    def _known(session: Session, owner: str, token: Token) -> Job | None:
+        """Return an owner's job of a token; one of an older server has no digest to compare."""
+        job = session.scalar(select(Job).where(Job.owner == owner, Job.token == token.key))
+        stored = None if job is None else session.get(Digest, job.id)
+        if stored is not None and stored.digest != token.digest:
+            raise TokenReusedError
+        return job
 
     def _change(
         self, which: ColumnElement[bool], states: Sequence[str], values: dict[str, Any]
