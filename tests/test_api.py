@@ -122,3 +122,26 @@ def test_evaluate_returns_a_typed_table(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_errors_are_user_errors() -> None:
     with pytest.raises(mcm.UserError, match="no embedded model"):
         mcm.generate("a fox", "flunt")
+
+
+def test_options_that_a_function_does_not_have_are_named(tmp_path: Path) -> None:
+    frames = np.full((FRAMES, SIDE, SIDE, 3), 60, np.uint8)
+    with pytest.raises(mcm.UserError, match="size: an edit takes"):
+        mcm.edit(frames, "a fox", student(), size=(64, 64))
+    with pytest.raises(mcm.UserError, match="frames: a stream takes"):
+        mcm.stream("a fox", frames=8)
+    with pytest.raises(mcm.UserError, match="start: got nan"):
+        mcm.edit(frames, "a fox", student(), start=float("nan"))
+
+
+@pytest.mark.parametrize("model", [None, 5])
+def test_what_names_no_model_is_refused(model: Any) -> None:
+    with pytest.raises(mcm.UserError, match=r"model: got .*, expected a name or a folder"):
+        mcm.load(model)
+
+
+@pytest.mark.parametrize("models", [[], (), "fluent"])
+def test_an_evaluation_needs_a_list_of_models(models: Any, tmp_path: Path) -> None:
+    with pytest.raises(mcm.UserError, match=r"models: got .* expected a list of at least one"):
+        mcm.evaluate(models, tmp_path / "ev")
+    assert list(tmp_path.iterdir()) == []

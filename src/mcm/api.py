@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mcm.errors import UserError
 from mcm.recipe import resolve
+from mcm.sampling.checks import check_start
 from mcm.sampling.clip import Clip
 from mcm.sampling.edit_files import read_mask, read_source
 from mcm.sampling.pipeline import VideoModel, load
@@ -74,12 +75,14 @@ def edit(
         prompt: What it shall show.
         model: A student, or the name or folder of one.
         strength: How much may change: above 0 (little) to 1 (everything).
-        mask: Where it may change: an image file, white there, or (h, w); everywhere by default.
+        mask: Where it may change: an image file, white and opaque there, or (h, w); everywhere by
+            default.
         start: Second of a video file to begin with.
         frames: Frames of a file to edit; the model's own number by default. Of an array give a
             slice instead.
         seed: Seed of the noise.
-        **options: ``steps`` and ``stochasticity`` as in `generate`.
+        **options: ``steps``, of which a small strength leaves fewer, ``stochasticity``,
+            ``guidance`` and ``negative_prompt`` as in `generate`; no others.
 
     Returns:
         The clip; saved, its manifest names the file that was edited and keeps that file's own.
@@ -92,7 +95,7 @@ def edit(
     if isinstance(video, str | Path):
         source = Path(video)
         pixels = read_source(source, student, start, frames)
-    elif start or frames is not None:
+    elif check_start(start) or frames is not None:
         raise UserError("start, frames: they choose from a file; of an array give a slice")
     else:
         pixels = video
@@ -116,7 +119,7 @@ def stream(
         model: A student, or the name or folder of one.
         seed: The same seed, settings and model give the same stream.
         overlap: Frames that a window shares with the one before; a quarter by default.
-        **options: ``steps``, ``size`` and ``stochasticity`` as in `generate`.
+        **options: ``steps``, ``size`` and ``stochasticity`` as in `generate`; no others.
 
     Returns:
         The new frames of each window, made when they are asked for.
@@ -156,7 +159,7 @@ def evaluate(models: Sequence[str], output: str | Path, **options: Any) -> Evalu
             :func:`mcm.evaluation.evaluate.evaluate_models`.
 
     Raises:
-        UserError: A model, its options or its steps cannot be.
+        UserError: There is no model, or one, its options or its steps cannot be.
     """
     from mcm.evaluation.evaluate import evaluate_models
 

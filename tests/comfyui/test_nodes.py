@@ -16,6 +16,7 @@ from tests.sampling.fake import FRAMES, make_model
 from tests.sampling.test_edit import PIXELS, squares, student
 
 from mcm.diffusion import VarianceSchedule
+from mcm.errors import UserError
 
 NAMES = ["MCMLoadStudent", "MCMGenerate", "MCMEdit", "MCMSchedule"]
 
@@ -101,6 +102,49 @@ def test_pictures_of_other_sizes_are_fitted(comfy: ModuleType) -> None:
     inputs = {"prompt": "a fox", "steps": 2, "seed": 7, "strength": 0.6}
     result, _ = run(comfy, "MCMEdit", student=model, images=images, **inputs)
     assert result.shape == (FRAMES, PIXELS, PIXELS, 3)
+
+
+def test_grey_images_and_masks_of_two_dimensions_are_taken(comfy: ModuleType) -> None:
+    model = student()
+    inputs = {"student": model, "prompt": "a fox", "steps": 2, "seed": 7, "strength": 0.6}
+    grey = torch.rand(FRAMES, PIXELS, PIXELS, 1)
+    mask = torch.zeros(PIXELS, PIXELS)
+    mask[:, : PIXELS // 2] = 1
+    one, _ = run(comfy, "MCMEdit", images=grey, mask=mask, **inputs)
+    same, _ = run(comfy, "MCMEdit", images=grey.expand(-1, -1, -1, 3), mask=mask[None], **inputs)
+    assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"images": torch.zeros(8, 8, 3)}, r"images: got the shape \(8, 8, 3\), expected"),
+        ({"images": torch.zeros(2, 8, 8, 2)}, "images: got the shape .* 1, 3 or 4 channels"),
+        ({"images": torch.zeros(0, 8, 8, 3)}, "images: got the shape"),
+        ({"mask": torch.zeros(1, 1, 8, 8)}, r"mask: got the shape \(1, 1, 8, 8\), expected"),
+        ({"mask": torch.zeros(0, 8, 8)}, "mask: got the shape"),
+    ],
+)
+def test_tensors_of_other_shapes_are_named(
+    comfy: ModuleType, wrong: dict[str, torch.Tensor], message: str
+) -> None:
+    images = torch.zeros(FRAMES, PIXELS, PIXELS, 3)
+    inputs = {"prompt": "a fox", "steps": 2, "seed": 7, "strength": 0.6, "images": images}
+    with pytest.raises(UserError, match=message):
+        run(comfy, "MCMEdit", student=student(), **{**inputs, **wrong})
+
+
+def test_every_strength_of_the_slider_works(comfy: ModuleType) -> None:
+    [port] = [
+        port
+        for port in comfy.NODE_CLASS_MAPPINGS["MCMEdit"].define_schema().inputs
+        if port.id == "strength"
+    ]
+    images = torch.zeros(FRAMES, PIXELS, PIXELS, 3)
+    inputs = {"student": student(), "prompt": "a fox", "steps": 4, "seed": 7, "images": images}
+    result, _ = run(comfy, "MCMEdit", strength=port.keywords["min"], **inputs)
+    assert len(result) == FRAMES
+    assert len(schedule(comfy, Flow(), denoise=0.01)) == 2
 
 
 class Discrete:

@@ -21,6 +21,8 @@ from mcm.diffusion import VarianceSchedule, few_step_timesteps
 from mcm.errors import UserError
 from mcm.media import read_metadata, save_video
 from mcm.sampling.edit import composite
+from mcm.sampling.edit_files import EditRequest, edit_file, read_mask, read_source
+from mcm.sampling.options import ModelWarning
 from mcm.sampling.pipeline import VideoModel
 
 FOX = "a fox"
@@ -113,7 +115,13 @@ def test_a_composite_fades_inside_the_mask() -> None:
     ("options", "message"),
     [
         ({"strength": 0.0}, "strength: got 0.0"),
-        ({"strength": 0.1, "steps": 4}, "steps: 4 sampling steps"),
+        ({"strength": float("nan")}, "strength: got nan"),
+        ({"strength": "0.5"}, "strength: got '0.5', expected a number"),
+        ({"steps": 21}, "steps: 21 sampling steps"),
+        ({"seed": 2**64}, "seed: got 18446744073709551616"),
+        ({"size": (64, 64)}, "size: an edit takes steps, stochasticity, guidance"),
+        ({"loop": True}, "loop: an edit takes .* leave out 'loop'"),
+        ({"sampler": "ddim"}, "sampler: an edit takes"),
         ({"mask_hw": np.ones((4, 4), dtype=bool)}, r"mask: has the shape \(4, 4\)"),
         ({"mask_hw": np.full((PIXELS, PIXELS), 255, np.uint8)}, "mask: got uint8 .* mask >= 128"),
         ({"mask_hw": [[True]]}, "mask: got list"),
@@ -129,6 +137,46 @@ def test_a_composite_fades_inside_the_mask() -> None:
 def test_mistakes_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         student().edit(**{"frames_thwc": squares(), "prompt": FOX, **options})
+
+
+@pytest.mark.parametrize(("strength", "left"), [(0.01, 1), (0.05, 1), (0.1, 2), (0.2, 4), (1.0, 4)])
+def test_a_small_strength_leaves_fewer_steps(strength: float, left: int) -> None:
+    """Of 20 timesteps as many as there are; the clip says how many steps were made."""
+    backbone = Coded()
+    made = student(backbone).edit(squares(), FOX, strength=strength, steps=4)
+    assert made.settings["steps"] == left == len(backbone.batches)
+
+
+def test_a_mask_that_keeps_nothing_is_told() -> None:
+    with pytest.warns(ModelWarning, match="mask: is white everywhere"):
+        student().edit(squares(), FOX, steps=1, mask_hw=np.ones((PIXELS, PIXELS), dtype=bool))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_in_a_mask_is_black(mode: str, tmp_path: Path) -> None:
+    painted = np.full((PIXELS, PIXELS, 4), (255, 255, 255, 0), np.uint8)
+    painted[:, : PIXELS // 2, 3] = 255
+    Image.fromarray(painted).convert(mode).save(tmp_path / "mask.png")
+    region = read_mask(tmp_path / "mask.png", student())
+    assert region[:, : PIXELS // 2].all()
+    assert not region[:, PIXELS // 2 :].any()
+
+
+@pytest.mark.parametrize("start", [-5, float("nan"), float("inf"), "1"])
+def test_a_start_is_a_second_of_the_video(start: Any, tmp_path: Path) -> None:
+    save_video(squares(), tmp_path / "in.mp4", fps=8)
+    with pytest.raises(UserError, match="start: got"):
+        read_source(tmp_path / "in.mp4", student(), start)
+    request = EditRequest(tmp_path / "in.mp4", FOX, tmp_path / "out.mp4", "no-model", start=start)
+    with pytest.raises(UserError, match="start: got"):
+        edit_file(request)
+
+
+@pytest.mark.parametrize("start", [100.0, 1e300, 1e308])
+def test_a_start_after_the_end_says_what_to_ask_for(start: float, tmp_path: Path) -> None:
+    save_video(squares(), tmp_path / "in.mp4", fps=8)
+    with pytest.raises(UserError, match="ask for fewer frames, an earlier start, or give a longer"):
+        read_source(tmp_path / "in.mp4", student(), start)
 
 
 def test_a_teacher_cannot_edit_in_few_steps() -> None:
@@ -165,9 +213,15 @@ def test_from_file_to_file(
     captured = capsys.readouterr()
     assert caught.value.code == 0, captured.err
     assert captured.out == f"{output}\n"
+    assert "mask: is white" not in captured.err
     metadata = read_metadata(output)
     assert (metadata["prompt"], metadata["strength"]) == ("a star going up", 0.6)
     with pytest.raises(SystemExit) as caught:
         main([str(word) for word in words])
     assert caught.value.code == 2
     assert "exists already" in capsys.readouterr().err
+    output = tmp_path / "frames"
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in [*words, "-o", output, "--format", "frames"]])
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"{output}\n")
+    assert read_metadata(output)["prompt"] == "a star going up"

@@ -102,6 +102,10 @@ def test_noise_is_carried_over() -> None:
         ({"steps": 0}, "steps: got 0"),
         ({"steps": 1}, "a stream needs 2 or more"),
         ({"prompt": " "}, "it is empty"),
+        ({"seed": -(2**63) - 1}, "seed: got -9223372036854775809"),
+        ({"overlap": 1.5}, "overlap: got 1.5, expected a whole number"),
+        ({"frames": 8}, "frames: a stream takes steps, size, stochasticity; leave out 'frames'"),
+        ({"loop": True}, "loop: a stream takes"),
     ],
 )
 def test_wrong_values_are_told_before_the_first_window(

@@ -17,12 +17,19 @@ def edit(
     source: Annotated[Path, typer.Argument(help="Video, or an image to animate.")],
     prompt: Annotated[str, typer.Argument(help="What it shall show.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    format: Annotated[
+        str | None,
+        typer.Option(help="mp4, gif, webp, webm, frames or sheet.  [default: the output's ending]"),
+    ] = None,
     model: Annotated[str, typer.Option(help="Student: an embedded name or a folder.")] = (
         "fluent-mcm"
     ),
-    strength: Annotated[float, typer.Option(help="How much may change, 0 to 1.")] = 0.6,
+    strength: Annotated[float, typer.Option(help="How much may change, above 0 to 1.")] = 0.6,
     steps: Annotated[
-        int | None, typer.Option(help="Network steps.  [default: the model's own]")
+        int | None,
+        typer.Option(
+            help="Network steps; a small strength leaves fewer.  [default: the model's own]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     mask: Annotated[
@@ -41,6 +48,7 @@ def edit(
         source=source,
         prompt=prompt,
         output=output,
+        format=format,
         model=model,
         strength=strength,
         steps=steps,

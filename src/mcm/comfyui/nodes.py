@@ -14,8 +14,9 @@ from comfy_api.latest import ComfyExtension, io
 from torch import Tensor
 
 from mcm.comfyui.tensors import to_frames, to_images, to_mask
-from mcm.diffusion import FlowSchedule, VarianceSchedule, few_step_timesteps
+from mcm.diffusion import FlowSchedule, VarianceSchedule
 from mcm.sampling.clip import Clip
+from mcm.sampling.edit import partial_timesteps
 from mcm.sampling.options import MOST_STEPS
 from mcm.sampling.pipeline import VideoModel, load
 
@@ -166,12 +167,12 @@ async def comfy_entrypoint() -> Extension:
 
 
 def sigmas(sampling: Any, steps: int, original_steps: int, denoise: float) -> Tensor:
-    """Return the falling sigmas of a student's timesteps and the 0 after them, (steps + 1,).
+    """Return the falling sigmas of a student's timesteps and the 0 after them, (n + 1,).
 
     Args:
         sampling: ComfyUI's `model_sampling`: of a flow model, which has a `shift`, or of one with
             ε- or v-prediction.
-        steps: Network steps.
+        steps: Network steps; n is fewer where ``denoise`` leaves fewer.
         original_steps: Solver grid points of the student's training.
         denoise: Share of the timesteps to use, the least noisy ones.
 
@@ -179,10 +180,10 @@ def sigmas(sampling: Any, steps: int, original_steps: int, denoise: float) -> Te
         UserError: So many steps cannot be chosen.
     """
     if hasattr(sampling, "shift"):
-        t_n = few_step_timesteps(steps, original_steps, FlowSchedule(), denoise)
+        t_n = partial_timesteps(steps, original_steps, FlowSchedule(), denoise)
         levels = [float(sampling.percent_to_sigma(1 - float(t) / 1000)) for t in t_n]
     else:
-        t_n = few_step_timesteps(steps, original_steps, VarianceSchedule.from_betas(), denoise)
+        t_n = partial_timesteps(steps, original_steps, VarianceSchedule.from_betas(), denoise)
         levels = sampling.sigma(t_n).tolist()
     return torch.tensor([*levels, 0.0])
 

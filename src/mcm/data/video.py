@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NOT_SEEKABLE = ("gif", "apng")
 _ROUNDING = 0.01
 """Seconds by which a container may have rounded a time stamp (GIF counts in hundredths)."""
+_FARTHEST = 2.0**62
+"""Ticks beyond the end of every video, which FFmpeg can still count."""
 _NO_OTHER_FILE = {"protocol_whitelist": ""}
 """Content that came as bytes, such as a play list, must not lead to files or addresses."""
 
@@ -129,7 +131,7 @@ def read_video(
             chosen = _at_times(timed, [start + k / fps for k in range(frames)], 1 / fps)
         pictures = [_picture(frame, size, anchor, window, file) for frame in chosen]
     if len(pictures) < frames:
-        raise _shortage(file, len(pictures), frames, start)
+        raise _shortage(file, len(pictures), frames, start, fps is None)
     if len({picture.shape for picture in pictures}) > 1:
         raise SampleError(file, "corrupt", "the frame size changes inside the clip; give a size")
     return np.stack(pictures)
@@ -203,7 +205,8 @@ def _timed_frames(container: InputContainer, stream: VideoStream, start: float) 
     if start > 0 and stream.codec_context.name not in _NOT_SEEKABLE:
         assert stream.time_base is not None
         origin = stream.start_time or 0
-        container.seek(origin + int(start / stream.time_base), stream=stream)
+        ticks = min(float(start / stream.time_base), _FARTHEST)
+        container.seek(origin + int(ticks), stream=stream)
         frames = _clocked(container, stream)
         first = next(frames, None)
         if first is not None and first.start <= start:
@@ -301,12 +304,14 @@ def _windowed(frame: VideoFrame, window: Window, file: str) -> Pixels:
     return through_window(values, window)
 
 
-def _shortage(file: str, got: int, frames: int, start: float) -> SampleError:
+def _shortage(file: str, got: int, frames: int, start: float, counted: bool) -> SampleError:
     if got == 0 and start == 0:
         return SampleError(file, "zero-length", "the video holds no frame")
+    others = [", a smaller frame interval"] if counted else []
+    others += [", an earlier start"] if start > 0 else []
     return SampleError(
         file,
         "too short",
         f"holds {got} of the {frames} frames wanted from {start:g} s on; "
-        "ask for fewer frames, more frames per second or a smaller frame interval",
+        f"ask for fewer frames{''.join(others)}, or give a longer video",
     )

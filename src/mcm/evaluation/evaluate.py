@@ -85,6 +85,10 @@ def evaluate_models(
     Warns:
         ModelWarning: Metrics cannot be measured, as a judge's network is not there.
     """
+    if isinstance(models, str) or not models:
+        raise UserError(
+            f"models: got {models!r:.60}, expected a list of at least one, as ['fluent']"
+        )
     number, of = part
     if number >= of:
         raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")

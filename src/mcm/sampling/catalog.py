@@ -129,6 +129,8 @@ def find_folder(name_or_folder: str | Path) -> Path:
     Raises:
         UserError: There is no such model, or the hub cannot be reached.
     """
+    if not isinstance(name_or_folder, str | Path):
+        raise UserError(f"model: got {name_or_folder!r:.60}, expected a name or a folder")
     name = str(name_or_folder)
     if name in embedded_models():
         return WEIGHTS / name

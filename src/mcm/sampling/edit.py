@@ -6,6 +6,8 @@ outside of it (Lugmayr et al., *RePaint*, 2022, arXiv 2201.09865, in each x̂0).
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +17,13 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcm.diffusion import few_step_timesteps
+from mcm.diffusion import Schedule, few_step_timesteps
 from mcm.errors import UserError
 from mcm.safety import guard
+from mcm.sampling.checks import check_number, check_only
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
-from mcm.sampling.options import Settings, check_prompt, resolve
+from mcm.sampling.options import ModelWarning, Settings, check_prompt, check_seed, resolve
 from mcm.sampling.pixels import to_video
 from mcm.sampling.samplers import OnStep, consistency_from
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from mcm.sampling.pipeline import VideoModel
 
 Frames = NDArray[np.uint8]
+OPTIONS = ("steps", "stochasticity", "guidance", "negative_prompt")
+"""What an edit takes of a generation's options."""
 _FEATHER = 2.0
 """Pixels over which an edited region fades into what is kept."""
 
@@ -43,6 +48,7 @@ def edit(
     options: dict[str, Any],
 ) -> Clip:
     """Do the work of :meth:`mcm.sampling.pipeline.VideoModel.edit`; arguments as there."""
+    check_only(options, OPTIONS, "an edit")
     _check_frames(frames_thwc)
     count, height, width, _ = frames_thwc.shape
     settings = resolve(
@@ -51,6 +57,8 @@ def edit(
     if mask_hw is not None:
         _check_mask(mask_hw, (height, width))
     timesteps_n = timesteps(model, settings, strength)
+    settings = replace(settings, steps=len(timesteps_n))
+    seed = check_seed(seed)
     guard.check_prompt(prompt := check_prompt(prompt))
     timings, noise = dict[str, float](), Noise.from_seeds([seed])
     with torch.inference_mode(), model.backbone.using(model.adapter):
@@ -76,15 +84,29 @@ def timesteps(model: VideoModel, settings: Settings, strength: float) -> Tensor:
     """Return the timesteps of an edit, falling, the first that of the level it begins at.
 
     Raises:
-        UserError: The model is no student, or strength and steps do not go together.
+        UserError: The model is no student, or strength is not above 0 and up to 1.
     """
-    if settings.sampler != "consistency":
+    if model.defaults.sampler != "consistency":
         raise UserError(f"model: {model.name} is a teacher; editing in few steps needs a student")
-    if not 0 < strength <= 1:
+    if not 0 < check_number(strength, "strength") <= 1:
         raise UserError(f"strength: got {strength}, expected above 0 (little) to 1 (everything)")
-    return few_step_timesteps(
+    return partial_timesteps(
         settings.steps, model.defaults.original_steps, model.backbone.schedule, strength
     )
+
+
+def partial_timesteps(
+    steps: int, original_steps: int, schedule: Schedule, strength: float
+) -> Tensor:
+    """Return the timesteps of `few_step_timesteps`, fewer where a strength leaves fewer.
+
+    At least one is left, the least noisy.
+    """
+    least = 1 / original_steps
+    usable = max(1, int(original_steps * strength + 1e-9))
+    if steps <= original_steps:
+        steps = min(steps, usable)
+    return few_step_timesteps(steps, original_steps, schedule, max(strength, least))
 
 
 def composite(kept_thwc: Frames, made_thwc: Frames, mask_hw: NDArray[np.bool_]) -> Frames:
@@ -123,6 +145,11 @@ def _check_mask(mask: object, size: tuple[int, int]) -> None:
         raise UserError(f"mask: has the shape {mask.shape}, expected (height, width) = {size}")
     if not mask.any():
         raise UserError("mask: is black everywhere, so that nothing may change; paint it white")
+    if mask.all():
+        told = (
+            "mask: is white everywhere, so that it keeps nothing; leave it out, or paint it black"
+        )
+        warnings.warn(told, ModelWarning, stacklevel=4)
 
 
 def _described(value: object) -> str:

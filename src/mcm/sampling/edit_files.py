@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcm.data.image import IMAGES, read_image
+from mcm.data.resize import BLACK
 from mcm.data.video import read_video
 from mcm.errors import UserError
 from mcm.media.places import check_free
 from mcm.media.save import find_format
-from mcm.safety.guard import check_prompt
-from mcm.sampling.options import check_frames
+from mcm.safety import guard
+from mcm.sampling.checks import check_start
+from mcm.sampling.options import check_frames, check_prompt, check_seed
 from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.telling import warnings_to
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class EditRequest:
         output: File to write.
         model: Student.
         strength: How much may change, 0 to 1.
-        steps: Network steps; the model's own by default.
+        steps: Network steps, of which a small strength leaves fewer; the model's own by default.
         seed: Seed of the noise.
         mask: Image, white where the video may change.
         start: Second of the video to begin with.
@@ -38,6 +41,7 @@ class EditRequest:
         overwrite: Replace an existing file.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `xpu`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        format: One of `mcm.media.FORMATS`; by default the output's ending says it.
     """
 
     source: Path
@@ -53,6 +57,7 @@ class EditRequest:
     overwrite: bool = False
     device: str = "auto"
     dtype: str = "auto"
+    format: str | None = None
 
 
 def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
@@ -61,31 +66,40 @@ def edit_file(request: EditRequest, stream: TextIO | None = None) -> Path:
     Raises:
         UserError: A value is wrong, the source cannot be read, or the output exists.
     """
-    check_free(request.output, find_format(request.output), request.overwrite)
+    format = find_format(request.output, request.format)
+    check_free(request.output, format, request.overwrite)
+    check_start(request.start)
+    check_seed(request.seed)
     if not request.source.is_file():
         raise UserError(f"{request.source}: no such video or image")
-    check_prompt(request.prompt)
+    guard.check_prompt(check_prompt(request.prompt))
+    stream = stream or sys.stderr
     model = load(request.model, request.device, request.dtype)
-    clip = model.edit(
-        read_source(request.source, model, request.start, request.frames),
-        request.prompt,
-        strength=request.strength,
-        mask_hw=None if request.mask is None else read_mask(request.mask, model),
-        seed=request.seed,
-        steps=request.steps,
-    )
+    with warnings_to(stream):
+        clip = model.edit(
+            read_source(request.source, model, request.start, request.frames),
+            request.prompt,
+            strength=request.strength,
+            mask_hw=None if request.mask is None else read_mask(request.mask, model),
+            seed=request.seed,
+            steps=request.steps,
+        )
     edited = replace(clip, source=request.source)
-    path = edited.save(request.output, overwrite=request.overwrite)
+    path = edited.save(request.output, format=format, overwrite=request.overwrite)
     parts = ", ".join(f"{name} {value:.2f}" for name, value in clip.timings.items())
-    print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream or sys.stderr)
+    print(f"{path.name}: {clip.seconds:.2f} s ({parts})", file=stream)
     return path
 
 
 def read_source(
     path: Path, model: VideoModel, start: float = 0.0, frames: int | None = None
 ) -> NDArray[np.uint8]:
-    """Return the frames to edit in the model's size and rate; an image is a clip that stands."""
-    spec = model.backbone.spec
+    """Return the frames to edit in the model's size and rate; an image is a clip that stands.
+
+    Raises:
+        UserError: The file cannot be read, the video is too short, or a number is out of range.
+    """
+    start, spec = check_start(start), model.backbone.spec
     count = spec.frames if frames is None else check_frames(frames, spec.frame_step)
     is_image = path.suffix.lower() in IMAGES
     return read_frames(path, is_image, count, spec.fps, (spec.height, spec.width), start)
@@ -110,7 +124,7 @@ def read_frames(
 
 
 def read_mask(path: Path, model: VideoModel) -> NDArray[np.bool_]:
-    """Return where a mask is white, in the model's size."""
+    """Return where a mask is white, in the model's size; what is transparent in it is black."""
     spec = model.backbone.spec
-    pixels = read_image(path, size=(spec.height, spec.width))
+    pixels = read_image(path, size=(spec.height, spec.width), ground=BLACK)
     return np.asarray(pixels.mean(axis=2) >= 128, dtype=np.bool_)

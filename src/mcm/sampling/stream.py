@@ -20,19 +20,25 @@ from torch import Tensor
 from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
 from mcm.safety import guard
+from mcm.sampling.checks import check_only, check_whole
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
-from mcm.sampling.options import Settings, check_prompt, resolve
+from mcm.sampling.options import Settings, check_prompt, check_seed, resolve
 from mcm.sampling.samplers import consistency_from
 
 if TYPE_CHECKING:
     from mcm.sampling.pipeline import VideoModel
 
 
+OPTIONS = ("steps", "size", "stochasticity")
+"""What a stream takes of a generation's options."""
+
+
 def stream(
     model: VideoModel, prompt: str, seed: int, overlap: int | None, options: dict[str, Any]
 ) -> Iterator[Clip]:
     """Do the work of :meth:`mcm.sampling.pipeline.VideoModel.stream`; arguments as there."""
+    check_only(options, OPTIONS, "a stream")
     spec = model.backbone.spec
     overlap = max(1, spec.frames // 4) if overlap is None else overlap
     if model.defaults.sampler != "consistency":
@@ -42,13 +48,13 @@ def stream(
             "model: its autoencoder decodes each frame from those before it, so that windows "
             "cannot follow each other; use a model of single frames (AnimateDiff, ModelScope)"
         )
-    if not 1 <= overlap < spec.frames:
+    if not 1 <= check_whole(overlap, "overlap") < spec.frames:
         raise UserError(f"overlap: got {overlap}, expected 1 to {spec.frames - 1} frames")
     settings = resolve(model.defaults, spec, frames=spec.frames, **options)
     if settings.steps < 2:
         raise UserError("steps: got 1, but a first step sees noise only; a stream needs 2 or more")
     guard.check_prompt(prompt := check_prompt(prompt))
-    return _windows(model, prompt, seed, overlap, settings)
+    return _windows(model, prompt, check_seed(seed), overlap, settings)
 
 
 def _windows(
