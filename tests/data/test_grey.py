@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mcm.data import video
 from mcm.data.cache_jobs import ImageJob, VideoJob
 from mcm.data.grey import parse_window, through_window
 from mcm.data.image import read_image
@@ -64,6 +65,19 @@ def test_without_a_window_the_whole_depth_is_shown(pix_fmt: str, tmp_path: Path)
     frames = read_video(path, frames=COUNT, fps=8)
     wanted = through_window(scan(most), (0, most))
     assert np.abs(frames.astype(int) - wanted).max() <= 1
+
+
+def test_floats_are_shown_from_0_to_1(tmp_path: Path) -> None:
+    """As a TIFF through the reader of images, and as FFmpeg hands a frame over."""
+    values = np.tile(np.array([-1, 0, 0.25, 0.5, 1, 7, 0, 0], np.float32), (8, 1))
+    wanted = [0, 0, 64, 128, 255, 255, 0, 0]
+    Image.fromarray(values).save(tmp_path / "float.tiff")
+    assert read_image(tmp_path / "float.tiff")[0, :, 0].tolist() == wanted
+    frame = av.VideoFrame(8, 8, "grayf32le")
+    rows = np.zeros((8, frame.planes[0].line_size // 4), np.float32)
+    rows[:, :8] = values
+    frame.planes[0].update(rows.tobytes())
+    assert video._colours(frame)[0, :, 0].tolist() == wanted
 
 
 def test_twelve_bits_in_sixteen_need_a_window(tmp_path: Path) -> None:

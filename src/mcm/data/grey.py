@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 Window = tuple[float, float]
+UNIT: Window = (0, 1)
+"""What is shown of floats where no window is given."""
 
 
 def parse_window(text: str) -> Window:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mcm.data.grey import Window, through_window
+from mcm.data.grey import UNIT, Window, through_window
 from mcm.data.resize import CENTRE, MOST_PIXELS, WHITE, Pixels, fit, fit_image, lay_over
 from mcm.data.samples import SampleError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Endings of the files that are taken for pictures where a video could stand as well."""
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_DEEP_MODES: dict[str, Window] = {**dict.fromkeys(_SIXTEEN_BIT_MODES, (0, 65535)), "F": (0, 1)}
+_DEEP_MODES: dict[str, Window] = {**dict.fromkeys(_SIXTEEN_BIT_MODES, (0, 65535)), "F": UNIT}
 """What is shown of the stored values where no window is given."""
 _SINGLE_CHANNEL_MODES = (*_DEEP_MODES, "L", "1")
 _BOUND = f"pixels, expected {MOST_PIXELS} in all or fewer; make it smaller"

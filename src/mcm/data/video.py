@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcm.data.grey import Window, stored_values, through_window
+from mcm.data.grey import UNIT, Window, stored_values, through_window
 from mcm.data.resize import CENTRE, MOST_PIXELS, Pixels, fit, lay_over
 from mcm.data.samples import SampleError
 
@@ -287,7 +287,11 @@ def _picture(
 
 
 def _colours(frame: VideoFrame) -> Pixels:
-    """Return a frame in RGB, transparency laid over white."""
+    """Return a frame in RGB, transparency laid over white, and of floats 0 to 1."""
+    if frame.format.name.startswith("grayf"):
+        values = stored_values(frame)
+        assert values is not None
+        return through_window(values, UNIT)
     if any(component.is_alpha for component in frame.format.components):
         return lay_over(frame.to_ndarray(format="rgba").astype(np.uint8, copy=False))
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
