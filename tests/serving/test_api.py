@@ -2,7 +2,9 @@
 
 import json
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import httpx
 import pytest
 from tests.serving.live import Held, running, wait_until
 
+from mcm.media import FORMATS
 from mcm.sampling.samplers import SAMPLERS
+from mcm.serving import clips as clip_module
 from mcm.serving.body import MOST_UPLOAD
 from mcm.serving.keys import read_keys
 from mcm.serving.serve import Server
@@ -99,7 +103,7 @@ PLAY_LIST = b"ffconcat version 1.0\nfile /etc/hostname\n"
         (("../../in.exe", b"MZ"), {}, "input_reference: got the ending '.exe'"),
         (("in.png", b""), {"loop": "true"}, "loop, sampler: an edit"),
         (("in.png", b""), {"strength": "0"}, "strength: "),
-        (("in.png", b""), {"strength": "0.05", "steps": "4"}, "steps: 4 sampling steps"),
+        (("in.png", b""), {"strength": "0.5", "steps": "30"}, "steps: 30 sampling steps"),
         (("in.png", b""), {"model": "teacher"}, "model: teacher is a teacher"),
     ],
 )
@@ -169,6 +173,102 @@ def test_file_names_are_made_of_the_prompt_safely(http: httpx.Client) -> None:
     completed(http, id)
     header = http.get(f"/v1/videos/{id}/content").headers["content-disposition"]
     assert header == "attachment; filename*=utf-8''x-rm-rf-%E7%8B%90-7.mp4"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/metrics", "/v1/models", "/v1/models/teacher", "/v1/videos", "", "/content"],
+)
+def test_head_tells_what_get_would(http: httpx.Client, path: str) -> None:
+    if path in ("", "/content"):
+        id = http.post("/v1/videos", json=OK).json()["id"]
+        completed(http, id)
+        path = f"/v1/videos/{id}{path}"
+    told, got = http.head(path), http.get(path)
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["content-type"] == got.headers["content-type"]
+    if path not in ("/health", "/metrics"):
+        assert told.headers["content-length"] == got.headers["content-length"]
+
+
+def test_downloads_of_one_clip_have_different_names(http: httpx.Client) -> None:
+    id = http.post("/v1/videos", json=OK).json()["id"]
+    completed(http, id)
+    names = [
+        http.get(f"/v1/videos/{id}/content", params=query).headers["content-disposition"]
+        for query in (
+            *({"format": format} for format in FORMATS),
+            *({"variant": variant} for variant in ("thumbnail", "c2pa")),
+        )
+    ]
+    assert len(set(names)) == len(names)
+    assert 'attachment; filename="a-fox-7-sheet.zip"' in names
+
+
+def test_health_and_finished_files_wait_for_no_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, write = threading.Event(), clip_module._write_format
+    with (
+        running(tmp_path) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+        ThreadPoolExecutor(45) as pool,
+    ):
+        ids = [http.post("/v1/videos", json=OK | {"seed": n}).json()["id"] for n in range(3)]
+        for id in ids:
+            completed(http, id)
+
+        def slowly(folder: Path, kind: str) -> None:
+            assert go_on.wait(60)
+            write(folder, kind)
+
+        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        wanted = [f"{server.address}/v1/videos/{ids[n % 3]}/content?format=gif" for n in range(45)]
+        asked = [pool.submit(httpx.get, address, timeout=60) for address in wanted]
+        try:
+            assert not wait((*asked,), timeout=2, return_when=FIRST_COMPLETED).done
+            assert http.get("/health", timeout=5).status_code == 200
+            assert http.get(f"/v1/videos/{ids[0]}/content", timeout=5).status_code == 200
+        finally:
+            go_on.set()
+        assert {one.result().status_code for one in asked} == {200}
+
+
+def test_a_clip_deleted_during_its_download_is_404(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, write = threading.Event(), threading.Event(), clip_module._write_format
+
+    def slowly(folder: Path, kind: str) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        write(folder, kind)
+
+    with (
+        running(tmp_path) as server,
+        httpx.Client(base_url=server.address, timeout=60) as http,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        id = http.post("/v1/videos", json=OK).json()["id"]
+        completed(http, id)
+        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        address = f"{server.address}/v1/videos/{id}"
+        asked = pool.submit(httpx.get, f"{address}/content?format=sheet", timeout=60)
+        assert begun.wait(60)
+        deleted = pool.submit(httpx.delete, address, timeout=60)
+        wait_until(lambda: http.get(f"/v1/videos/{id}").status_code == 404)
+        go_on.set()
+        assert deleted.result().status_code == 200
+        assert asked.result().status_code in (200, 404)
+        assert list((tmp_path / "clips").iterdir()) == []
+
+
+def test_broken_forms_leave_no_line_in_the_log(
+    http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert http.post("/v1/videos", content=b"--y\r\nz", headers=kind).status_code == 400
+    assert [record for record in caplog.records if record.name.startswith("python_multi")] == []
 
 
 def test_events_tell_every_step_and_the_end(tmp_path: Path) -> None:

@@ -127,6 +127,22 @@ def test_an_upload_is_edited_as_on_the_command_line(
     assert manifest.ingredients == [f"source{Path(name).suffix}"]
 
 
+@pytest.mark.parametrize("format", ["mp4", "webm", "gif", "webp", "png", "jpeg"])
+def test_an_upload_without_a_name_is_known_by_its_first_bytes(
+    client: openai.OpenAI, tmp_path: Path, format: str
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 40, 48, 3), dtype=np.uint8)
+    path = tmp_path / f"in.{format}"
+    if format in ("png", "jpeg"):
+        Image.fromarray(frames[0]).save(path)
+    else:
+        save_video(frames, path, fps=8)
+    video = client.videos.create(prompt=FOX, input_reference=path.read_bytes())
+    assert video.model_extra is not None
+    assert video.model_extra["strength"] == 0.6
+    client.videos.delete(video.id)
+
+
 def test_every_format_and_variant_comes_from_one_job(client: openai.OpenAI) -> None:
     video = client.videos.create_and_poll(prompt=FOX, extra_body={"steps": 1}, poll_interval_ms=20)
 

@@ -65,6 +65,7 @@ def test_the_same_seed_is_the_same_stream(server: Server) -> None:
         ({"prompt": ""}, 400, "prompt"),
         ({"prompt": "a\x07"}, 400, "control character"),
         ({"steps": 1}, 400, "steps"),
+        ({"steps": 30}, 400, "30 sampling steps cannot be chosen among 20"),
         ({"seconds": 0}, 400, "seconds"),
         ({"seconds": 1e9}, 400, "seconds"),
         ({"overlap": 1000}, 400, "overlap: got 1000, expected 1 to 2"),

@@ -18,7 +18,8 @@ from mcm.serving.feed import News
 from mcm.serving.intake import VideoRequest
 from mcm.serving.room import Room
 from mcm.serving.service import Service
-from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, QueueFullError
+from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, QueueFullError
+from mcm.serving.tables import Job
 from mcm.serving.worker import StoppedError, TimeLimitError, Worker
 
 

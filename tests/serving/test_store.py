@@ -16,12 +16,12 @@ from mcm.serving.store import (
     FAILED,
     QUEUED,
     RUNNING,
-    Job,
     JobStore,
     QueueFullError,
     Token,
     TokenReusedError,
 )
+from mcm.serving.tables import Job
 
 ORDER = Order("student", "a fox", 7, 4, 1.0, 3, 8.0, 32, 32)
 

@@ -31,6 +31,7 @@ from mcm.serving.intake import Format, VideoRequest
 from mcm.serving.keys import Keys
 from mcm.serving.live import MEDIA_TYPE, LiveBusyError, LiveRequest
 from mcm.serving.models import ServedModel
+from mcm.serving.reading import Download, readable
 from mcm.serving.schemas import (
     Deleted,
     Event,
@@ -43,11 +44,16 @@ from mcm.serving.schemas import (
 )
 from mcm.serving.service import Service
 from mcm.serving.source import read_upload
-from mcm.serving.store import COMPLETED, OPEN, Job, QueueFullError, TokenReusedError
+from mcm.serving.store import COMPLETED, OPEN, QueueFullError, TokenReusedError
+from mcm.serving.tables import Job
 
 POLL_MS = 250
 _AT_ONCE = CapacityLimiter(2)
 """Uploads are read and decoded a few at a time."""
+_CONVERTING = CapacityLimiter(2)
+"""Clips are converted a few at a time, so that all else has threads left."""
+_COUNTING = CapacityLimiter(1)
+"""Health is told whatever else waits for a thread."""
 _FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 415)
 }
@@ -97,12 +103,12 @@ def check_key(request: Request, keys: Keys) -> str:
     return owner
 
 
-def owner_of(request: Request) -> str:
+async def owner_of(request: Request) -> str:
     """Return whose request it is; errors as `check_key`."""
     return check_key(request, request.app.state.keys)
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return the service behind the app."""
     service: Service = request.app.state.service
     return service
@@ -127,32 +133,38 @@ def find_job(video_id: Id, owner: Owner, service: Serving) -> Job:
 
 Found = Annotated[Job, Depends(find_job)]
 
-_ENDINGS = {"thumbnail": ".png", "c2pa": ".webm.c2pa"}
+_ENDINGS = {
+    "thumbnail": ".png",
+    "c2pa": ".webm.c2pa",
+    "frames": "-frames.zip",
+    "sheet": "-sheet.zip",
+}
 _MANIFEST = {"Link": '<content?variant=c2pa>; rel="c2pa-manifest"'}
 open_router = APIRouter()
 router = APIRouter(responses=_FAULTS)
 
 
-@open_router.get("/health")
-def health(service: Serving, response: Response) -> Health:
+@readable(open_router, "/health")
+async def health(service: Serving, response: Response) -> Health:
     """Tell whether jobs are worked on, and how many are in every state."""
     response.status_code = 200 if service.is_alive else 503
-    return Health(status="ok" if service.is_alive else "failing", jobs=service.store.counts())
+    jobs = await run_sync(service.store.counts, limiter=_COUNTING)
+    return Health(status="ok" if service.is_alive else "failing", jobs=jobs)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@readable(router, "/metrics", response_class=PlainTextResponse)
 def metrics(service: Serving) -> Response:
     """Return counts and times for Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get("/v1/models")
+@readable(router, "/v1/models")
 def list_models(request: Request, service: Serving) -> ModelList:
     """List the served models; the first is the default."""
     return ModelList(data=[_model(one, request) for one in service.models])
 
 
-@router.get("/v1/models/{model}")
+@readable(router, "/v1/models/{model}")
 def retrieve_model(model: str, request: Request, service: Serving) -> Model:
     """Describe a model."""
     for one in service.models:
@@ -202,7 +214,7 @@ async def create(
     return _video(job, service)
 
 
-@router.get("/v1/videos")
+@readable(router, "/v1/videos")
 def list_videos(
     owner: Owner,
     service: Serving,
@@ -220,7 +232,7 @@ def list_videos(
     return VideoList(data=data, first_id=first, last_id=last, has_more=len(jobs) > limit)
 
 
-@router.get("/v1/videos/{video_id}")
+@readable(router, "/v1/videos/{video_id}")
 def retrieve(job: Found, service: Serving, response: Response) -> Video:
     """Describe a video and how far it is."""
     response.headers["openai-poll-after-ms"] = str(POLL_MS)
@@ -241,12 +253,13 @@ def cancel(job: Found, owner: Owner, service: Serving) -> Video:
     return _video(find_job(job.id, owner, service), service)
 
 
-@router.get(
+@readable(
+    router,
     "/v1/videos/{video_id}/content",
     response_class=FileResponse,
     responses={200: {"content": {kind: {} for kind in dict.fromkeys(TYPES.values())}}},
 )
-def content(
+async def content(
     job: Found,
     service: Serving,
     variant: Literal["video", "thumbnail", "spritesheet", "c2pa"] = "video",
@@ -264,12 +277,14 @@ def content(
     order = job.read_order()
     wanted = {"video": format or order.format, "spritesheet": "sheet"}.get(variant, variant)
     try:
-        path = service.file(job, wanted)
+        path = service.made(job, wanted)
+        if path is None:
+            path = await run_sync(service.file, job, wanted, limiter=_CONVERTING)
     except FileNotFoundError:
         raise HTTPException(404, f"no video {job.id}") from None
     if wanted == "c2pa" and not path.is_file():
         raise HTTPException(404, "no manifest: signing is switched off by the policy")
-    return FileResponse(
+    return Download(
         path,
         media_type=TYPES[wanted],
         filename=f"{slug(order.prompt)}-{order.seed}{_ENDINGS.get(wanted, path.suffix)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
@@ -10,6 +11,8 @@ from starlette.datastructures import UploadFile
 from mcm.serving.intake import VideoRequest
 from mcm.serving.source import FIELD
 
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
+"""Clients are told of their broken forms; the log is not."""
 MOST_BODY = 2**18
 """Bytes of a body without a file."""
 MOST_UPLOAD = 2**24

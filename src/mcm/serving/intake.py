@@ -138,7 +138,7 @@ def take_in(
     if settings.steps > config.most_steps:
         raise UserError(f"steps: got {settings.steps}, this server makes {config.most_steps}")
     if settings.sampler == "consistency":
-        few_step_timesteps(settings.steps, model.defaults.original_steps, model.backbone.schedule)
+        check_student_steps(settings.steps, model)
     order = Order(
         model=model.name,
         prompt=prompt,
@@ -177,6 +177,15 @@ def _strength(
     strength = EditRequest.strength if request.strength is None else request.strength
     timesteps(model, settings, strength)
     return strength
+
+
+def check_student_steps(steps: int, model: VideoModel) -> None:
+    """Check that the consistency sampler can make some steps with a model.
+
+    Raises:
+        UserError: They are more than it was trained on.
+    """
+    few_step_timesteps(steps, model.defaults.original_steps, model.backbone.schedule)
 
 
 def take_prompt(text: str, field: str, most: int) -> str:

@@ -20,7 +20,7 @@ from mcm.safety.publishing import prepare
 from mcm.sampling.clip import Clip
 from mcm.sampling.options import MOST_STEPS
 from mcm.serving.config import ServeConfig
-from mcm.serving.intake import MOST_SEED, take_prompt, take_size
+from mcm.serving.intake import MOST_SEED, check_student_steps, take_prompt, take_size
 from mcm.serving.models import Models
 
 MEDIA_TYPE = "multipart/x-mixed-replace; boundary=frame"
@@ -75,9 +75,12 @@ class Live:
         if request.steps is not None and request.steps > self._config.most_steps:
             most = self._config.most_steps
             raise UserError(f"steps: got {request.steps}, this server makes {most}")
-        return model.stream(
+        windows = model.stream(
             prompt, seed=request.seed, overlap=request.overlap, steps=request.steps, size=size
         )
+        if request.steps is not None:
+            check_student_steps(request.steps, model)
+        return windows
 
     def open(self, request: LiveRequest, owner: str) -> Broadcast:
         """Return a stream for a viewer.

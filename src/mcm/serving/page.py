@@ -21,7 +21,8 @@ from mcm.serving.models import ServedModel
 from mcm.serving.page_live import live_tab
 from mcm.serving.page_verify import verify_tab
 from mcm.serving.service import Service
-from mcm.serving.store import COMPLETED, Job, QueueFullError
+from mcm.serving.store import COMPLETED, QueueFullError
+from mcm.serving.tables import Job
 
 PATH = "/ui"
 EXAMPLES = (
@@ -30,6 +31,7 @@ EXAMPLES = (
     "a red apple bouncing on a yellow background",
     "a soccer ball spinning on a green background",
 )
+_NOT_ACCEPTED = (UserError, QueueFullError, ValidationError)
 _SHOWN = 12
 _VISITORS = 64
 _FONTS = ["system-ui", "sans-serif"]
@@ -180,16 +182,19 @@ class Page:
                 preview=True,
             )
             jobs = [await asyncio.to_thread(self._service.submit, asked, owner)]
-            if beside and (teacher := self._service.models[model].teacher):
-                seed = jobs[0].order["seed"]
-                same = {"model": teacher, "steps": None, "guidance": None, "seed": seed}
-                asked = asked.model_copy(update=same)
-                jobs.append(await asyncio.to_thread(self._service.submit, asked, owner))
-        except (UserError, QueueFullError, ValidationError) as error:
+        except _NOT_ACCEPTED as error:
             yield [], html.problem(html.message(error)), "", "", "", skip
             return
-        panes = [html.waiting(job) for job in jobs]
-        panes += [""] * (2 - len(panes))
+        panes = [html.waiting(jobs[0]), ""]
+        if beside and (teacher := self._service.models[model].teacher):
+            seed = jobs[0].order["seed"]
+            same = {"model": teacher, "steps": None, "guidance": None, "seed": seed}
+            asked = asked.model_copy(update=same)
+            try:
+                jobs.append(await asyncio.to_thread(self._service.submit, asked, owner))
+                panes[1] = html.waiting(jobs[1])
+            except _NOT_ACCEPTED as error:  # the student's clip is made nevertheless
+                panes[1] = html.problem(html.message(error))
         yield [job.id for job in jobs], *panes, "", "", skip
         for number, job in enumerate(jobs):
             async for pane in self._follow(job, owner):

@@ -14,7 +14,8 @@ from mcm.media import FORMATS
 from mcm.serving.feed import News
 from mcm.serving.live import MOST_SECONDS
 from mcm.serving.order import Order
-from mcm.serving.store import QUEUED, Job, QueueFullError
+from mcm.serving.store import QUEUED, QueueFullError
+from mcm.serving.tables import Job
 
 STYLE = """
 .pane { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px; }

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from mcm.serving.feed import News
-from mcm.serving.store import COMPLETED, Job
+from mcm.serving.store import COMPLETED
+from mcm.serving.tables import Job
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
 

@@ -15,7 +15,8 @@ from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.room import Room
 from mcm.serving.source import Source
-from mcm.serving.store import FAILED, OPEN, Job, Token
+from mcm.serving.store import FAILED, OPEN, Token
+from mcm.serving.tables import Job
 from mcm.serving.worker import Worker
 
 _LONGEST_WAIT = 60
@@ -109,6 +110,10 @@ class Service:
             FileNotFoundError: The job was deleted meanwhile.
         """
         return self._clips.file(job.id, format)
+
+    def made(self, job: Job, format: str) -> Path | None:
+        """Return the file of a finished job in a format that was asked for before."""
+        return self._clips.made(job.id, format)
 
     def news(self, job: Job) -> News:
         """Return how far a job is."""

@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 from mcm.data.image import IMAGES
 from mcm.data.samples import SampleError
 from mcm.errors import UserError
+from mcm.safety.formats import HEAD, media_type
 from mcm.sampling.edit_files import read_frames
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FIELD = "input_reference"
 """Name of the file in a form, as in OpenAI's API."""
+_ENDINGS = {"video/avi": ".avi"}
+"""Of media types that the standard library does not know."""
 VIDEOS = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif")
 
 
@@ -53,12 +56,17 @@ def read_upload(upload: UploadFile) -> Source:
     """Read an uploaded file, which is not decoded yet.
 
     Raises:
-        UserError: Neither its name nor its type says that it is a video or a picture.
+        UserError: Neither its name nor its type nor its first bytes say that it is a video or a
+            picture.
     """
     named = Path(upload.filename or "").suffix.lower()
-    kind = (upload.content_type or "").partition(";")[0]
-    for ending in (named, mimetypes.guess_extension(kind) or ""):
+    kind, content = (upload.content_type or "").partition(";")[0], upload.file.read()
+    for ending in (named, _ending(kind), _ending(media_type(content[:HEAD]))):
         if ending in (*IMAGES, *VIDEOS):
-            return Source(upload.file.read(), ending)
+            return Source(content, ending)
     known = ", ".join((*VIDEOS, *IMAGES))
     raise UserError(f"{FIELD}: got the ending {named[:9]!r}, expected a file of {known}")
+
+
+def _ending(kind: str) -> str:
+    return _ENDINGS.get(kind) or mimetypes.guess_extension(kind) or ""

@@ -30,7 +30,8 @@ from mcm.serving.metrics import Metrics
 from mcm.serving.models import Models
 from mcm.serving.order import Order
 from mcm.serving.source import FIELD
-from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, Job, JobStore
+from mcm.serving.store import COMPLETED, FAILED, QUEUED, RUNNING, JobStore
+from mcm.serving.tables import Job
 
 log = logging.getLogger(__name__)
 
