@@ -158,7 +158,7 @@ def test_every_fault_is_told_with_its_origin(recipe_file: Path) -> None:
         ("model: {teacher: a\n", "not valid YAML"),
         ("model: {teacher: a}\nmodel: {teacher: b}\n", "line 2: not valid YAML: key 'model' is"),
         ("- a\n- b\n", "expected sections"),
-        ("", "expected sections"),
+        ("- a list\n", "expected sections"),
         ("model: !!python/object:os.system {}\n", "not valid YAML"),
     ],
 )

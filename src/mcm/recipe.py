@@ -131,9 +131,13 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: no such file; give the path of a YAML file") from None
     except (IsADirectoryError, UnicodeDecodeError):
         raise UserError(f"{file}: not a recipe; give the path of a YAML file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
     values = _parse(text, str(file))
+    if values is None:
+        return {}
     if not isinstance(values, dict):
-        raise UserError(f"{file}: expected sections (model, data, trainer, …), got {values!r:.60}")
+        raise UserError(f"{file}: expected sections with their fields, got {values!r:.60}")
     return values
 
 

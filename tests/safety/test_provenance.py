@@ -18,6 +18,7 @@ from tests.safety.conftest import FACTS, Frames
 
 from mcm.errors import UserError
 from mcm.media import FORMATS, read_metadata, save_image, save_video
+from mcm.safety.audit import digest
 from mcm.safety.credentials import (
     KEY,
     ROOT,
@@ -27,10 +28,11 @@ from mcm.safety.credentials import (
     local_folder,
 )
 from mcm.safety.formats import sidecar_of
-from mcm.safety.home import secret
+from mcm.safety.home import secret, write_private
 from mcm.safety.inspection import inspect_manifest
 from mcm.safety.policy import ProvenanceSection
 from mcm.safety.provenance import OPAQUE
+from mcm.safety.publishing import prepare
 from mcm.safety.verify import verify
 
 RULES = ProvenanceSection()
@@ -228,7 +230,7 @@ def test_the_key_says_the_algorithm(
     chain = b"".join(_certificate(one, root).public_bytes(Encoding.PEM) for one in (key, root))
     (tmp_path / "chain.pem").write_bytes(chain)
     form = PrivateFormat.TraditionalOpenSSL if kind != "Ed25519" else PrivateFormat.PKCS8
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    write_private(tmp_path / "key.pem", key.private_bytes(Encoding.PEM, form, NoEncryption()))
     pair = f"certificate: {tmp_path / 'chain.pem'}\n  key: {tmp_path / 'key.pem'}\n"
     policy(f"provenance:\n  {pair}")
     path = save_video(clean[:2], tmp_path / "a.mp4", fps=8)
@@ -244,8 +246,8 @@ def test_a_key_of_another_kind_is_a_clear_error(
 ) -> None:
     key = ec.generate_private_key(ec.SECP256K1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "key.pem").write_bytes(pem)
     place = tmp_path / "key.pem"
+    write_private(place, pem)
     policy(f"provenance:\n  certificate: {place}\n  key: {place}\n")
     with pytest.raises(UserError, match=r"provenance\.key: .*key\.pem cannot sign .*P-384"):
         save_video(clean[:2], tmp_path / "a.mp4", fps=8)
@@ -254,13 +256,73 @@ def test_a_key_of_another_kind_is_a_clear_error(
 def test_a_key_that_does_not_fit_is_a_clear_error(
     home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
 ) -> None:
-    (tmp_path / "no.pem").write_text("nothing")
     place = tmp_path / "no.pem"
+    write_private(place, b"nothing")
     policy(f"provenance:\n  certificate: {place}\n  key: {place}\n")
     with pytest.raises(UserError, match=r"provenance\.key: .*no\.pem cannot sign"):
         save_video(clean[:2], tmp_path / "a.mp4", fps=8)
     assert not (tmp_path / "a.mp4").exists()
     assert not list(tmp_path.glob(".a.mp4*"))
+
+
+def own_signer(folder: Path) -> str:
+    """Write a certificate and its key, and return the policy that names them."""
+    root, key = KEYS["P-256"](), KEYS["P-256"]()
+    chain = b"".join(_certificate(one, root).public_bytes(Encoding.PEM) for one in (key, root))
+    (folder / "chain.pem").write_bytes(chain)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(folder / "key.pem", pem)
+    pair = f"certificate: {folder / 'chain.pem'}\n  key: {folder / 'key.pem'}\n"
+    return f"provenance:\n  {pair}"
+
+
+def test_the_key_of_another_certificate_is_refused(
+    home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
+) -> None:
+    policy(own_signer(tmp_path))
+    other = KEYS["P-256"]().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(other)
+    with pytest.raises(UserError, match="is not the key of the first certificate"):
+        save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
+@pytest.mark.parametrize("name", ["key.pem", "instance.key", "audit.key"])
+def test_a_key_that_others_can_reach_is_refused(
+    home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path], mode: int, name: str
+) -> None:
+    policy(own_signer(tmp_path))
+    save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    digest("a prompt")
+    key = tmp_path / name if name == "key.pem" else home / name
+    key.chmod(mode)
+    with pytest.raises(UserError, match=f"{name}: other users can read or change this key"):
+        digest("a prompt") if name == "audit.key" else save_video(
+            clean[:2], tmp_path / "b.mp4", fps=8
+        )
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_a_damaged_local_signer_is_named(home: Path, tmp_path: Path, clean: Frames) -> None:
+    save_video(clean[:2], tmp_path / "a.mp4", fps=8)
+    (home / "credentials" / "key.pem").unlink()
+    with pytest.raises(UserError, match=r"move the folder .*credentials away"):
+        save_video(clean[:2], tmp_path / "b.mp4", fps=8)
+    (home / "credentials" / "chain.pem").unlink()
+    with pytest.raises(UserError, match=r"chain\.pem cannot be read"):
+        save_video(clean[:2], tmp_path / "b.mp4", fps=8)
+
+
+def test_clips_of_other_frames_or_facts_bear_other_marks(home: Path, clean: Frames) -> None:
+    darker = clean // 2
+    ids = {
+        prepare(clean, "a", {}).mark,
+        prepare(darker, "a", {}).mark,
+        prepare(clean, "b", {}).mark,
+    }
+    assert len(ids) == 3
+    assert prepare(clean, "a", {}).mark in ids
 
 
 def test_switching_off_is_logged_and_told(

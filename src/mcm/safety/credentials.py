@@ -6,9 +6,7 @@ is thrown away at once, so the root vouches for this signer and for nothing else
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcm.errors import UserError
-from mcm.safety.home import home, made_home, write_private
+from mcm.safety.home import home, made_home, read_private, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -51,20 +49,21 @@ def credentials(rules: ProvenanceSection) -> Credentials:
     """Return who signs under a policy.
 
     Raises:
-        UserError: A file is missing, or the local key is open to other users.
+        UserError: A file is missing, or a key is open to other users.
     """
     if rules.certificate is not None and rules.key is not None:
-        return Credentials(read_pem(rules.certificate), read_pem(rules.key), local=False)
+        return Credentials(read_pem(rules.certificate), _read_key(rules.key), local=False)
     folder = local_folder()
     if not folder.is_dir():
         made_home()
         _make(folder)
-    if os.name == "posix" and stat.S_IMODE((folder / KEY).stat().st_mode) & 0o077:
+    try:
+        return Credentials(read_pem(folder / CHAIN), _read_key(folder / KEY), local=True)
+    except UserError as error:
         raise UserError(
-            f"{folder / KEY}: other users can read this key; run `chmod 600` on it, or delete "
-            f"the folder {folder} for a new one"
-        )
-    return Credentials(read_pem(folder / CHAIN), read_pem(folder / KEY), local=True)
+            f"{error}; or move the folder {folder} away: a new local signer is made then, and what "
+            "the old one signed is no longer known as this machine's"
+        ) from None
 
 
 def local_folder() -> Path:
@@ -84,6 +83,14 @@ def read_pem(path: Path) -> bytes:
         raise UserError(
             f"provenance: {path} cannot be read ({error.strerror}); expected a PEM file"
         ) from None
+
+
+def _read_key(path: Path) -> bytes:
+    """Return the PEM of a private key, which must be its owner's alone."""
+    try:
+        return read_private(path.expanduser())
+    except OSError as error:
+        raise UserError(f"provenance: the key {path} cannot be read ({error.strerror})") from None
 
 
 def _make(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from mcm.errors import UserError
@@ -48,16 +49,42 @@ def secret(name: str, length: int = 32) -> bytes:
     """Return random bytes that stay the same for this user, made at first use.
 
     Raises:
-        UserError: The folder for them cannot be made.
+        UserError: They cannot be made or read, or other users can read them.
     """
     path = made_home() / f"{name}.key"
-    if not path.is_file():
-        partial = path.with_suffix(f".{secrets.token_hex(8)}")
-        write_private(partial, secrets.token_bytes(length))
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
+    try:
+        if not path.exists():
+            _make_secret(path, length)
+        return read_private(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: a key of mcm cannot be made or read here ({error.strerror}); mend the "
+            "folder's permissions, or set MCM_HOME to a folder that you can write"
+        ) from None
+
+
+def _make_secret(path: Path, length: int) -> None:
+    """Write random bytes; of two processes at once the first one's stand."""
+    partial = path.with_suffix(f".{secrets.token_hex(8)}")
+    write_private(partial, secrets.token_bytes(length))
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+
+
+def read_private(path: Path) -> bytes:
+    """Return the content of a file that nobody but its owner may read or write.
+
+    Raises:
+        UserError: Others may.
+        OSError: It cannot be read.
+    """
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise UserError(
+            f"{path}: other users can read or change this key; run `chmod 600` on it, and take a "
+            "new key if somebody may have read it"
+        )
     return path.read_bytes()

@@ -8,7 +8,7 @@ and in the metadata of every clip.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +31,7 @@ Category = Literal[
     "real_person",
 ]
 Place = Annotated[Path, Strict(False)]
+Names = Annotated[tuple[Name, ...], Strict(False)]
 
 
 class ProvenanceSection(Section):
@@ -44,7 +45,7 @@ class ProvenanceSection(Section):
     """PEM file: the certificate's private key: ECDSA (P-256, P-384, P-521), Ed25519 or RSA."""
     timestamps: Name | None = None
     """Address of a time-stamping authority (RFC 3161); null: no trusted time."""
-    anchors: tuple[Place, ...] = ()
+    anchors: Annotated[tuple[Place, ...], Strict(False)] = ()
     """PEM files of the authorities whose signers `mcm verify` shall call trusted."""
 
     @model_validator(mode="after")
@@ -98,11 +99,11 @@ class ModerationSection(Section):
     """Score of a frame, 0 to 1, from which a clip counts as such."""
     frame_count: Count = 2
     """Frames of a clip that are looked at, evenly spaced."""
-    people: tuple[Name, ...] = ()
+    people: Names = ()
     """Further names of people who must not be shown."""
-    allowed_people: tuple[Name, ...] = ()
+    allowed_people: Names = ()
     """Names that may be shown, such as your own, with consent."""
-    terms: dict[Category, tuple[Name, ...]] = Field(default_factory=dict)
+    terms: dict[Category, Names] = Field(default_factory=dict)
     """Further terms of a category, each a word or a phrase, as in ``mcm/safety/terms.yaml``."""
 
 
@@ -125,35 +126,41 @@ class Policy(Section):
     detection: DetectionSection = DetectionSection()
 
     def switched_off(self) -> list[str]:
-        """Return the layers that do not run, by name."""
+        """Return the layers that do not run, and the categories that are allowed, by name."""
+        rules = self.moderation
         layers = {
             "provenance": self.provenance.sign,
             "watermark": self.watermark.mark,
-            "prompt moderation": self.moderation.prompts,
-            "frame moderation": self.moderation.frames,
+            "prompt moderation": rules.prompts,
+            "frame moderation": rules.frames and rules.frame_threshold < 1,
         }
-        return [name for name, on in layers.items() if not on]
+        off = [name for name, on in layers.items() if not on]
+        actions = rules.actions.model_dump() if rules.prompts else {}
+        if layers["frame moderation"]:
+            actions["frames"] = rules.frame_action
+        allowed = [name for name, action in actions.items() if action == "allow"]
+        return [*off, *([f"allowed: {', '.join(allowed)}"] if allowed else [])]
 
 
 def active_policy() -> Policy:
-    """Return the policy in force; it is read again when its file changes.
+    """Return the policy in force; its file and those that it builds on are read each time.
 
     Raises:
         UserError: The file is missing, not YAML, or holds an unknown key or a wrong value.
     """
     named = os.environ.get("MCM_POLICY")
     path = Path(named).expanduser() if named else home() / "policy.yaml"
-    if not named and not path.is_file():
+    if not named and not path.exists():
         return Policy()
-    changed = path.stat().st_mtime_ns if path.is_file() else 0
-    return _read(path, changed)
+    policy = read(path, Policy)
+    if off := policy.switched_off():
+        _log_once(path, tuple(off))
+    return policy
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path, _changed: int) -> Policy:
+@cache
+def _log_once(path: Path, off: tuple[str, ...]) -> None:
+    """Log what a policy switches off, once a process."""
     from mcm.safety.audit import record
 
-    policy = read(path, Policy)
-    if policy.switched_off():
-        record("switched off", layers=policy.switched_off(), policy=str(path))
-    return policy
+    record("switched off", layers=off, policy=str(path))

@@ -56,7 +56,7 @@ def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publicati
 
     Args:
         frames: Frames, uint8, (t, h, w, 3), or with alpha (t, h, w, 4), which stays as it is.
-        text: All that is known of the clip; the same text gives the same payload.
+        text: All that is known of the clip; the same text and frames give the same payload.
         metadata: JSON-ready values for the file.
     """
     policy = active_policy()
@@ -68,12 +68,13 @@ def prepare(frames: Frames, text: str, metadata: Mapping[str, Any]) -> Publicati
     if min(height, width) < LEAST_SIDE:
         least = f"frames of {width}x{height} pixels are too small, the least side is {LEAST_SIDE}"
         return Publication(frames, told, None, least)
-    payload = instance_id(text)
+    payload = instance_id(text, frames)
     marked = np.concatenate([embed(frames[..., :3], payload), frames[..., 3:]], axis=-1)
     return Publication(marked, told, payload)
 
 
-def instance_id(text: str) -> int:
-    """Return the payload of a clip: a digest of what made it, under a key of this user's own."""
-    digest = hmac.new(secret("instance"), text.encode(), "sha256").digest()
-    return int.from_bytes(digest[: PAYLOAD_BITS // 8])
+def instance_id(text: str, frames: Frames) -> int:
+    """Return the payload of a clip: a digest of it and what made it, under this user's own key."""
+    digest = hmac.new(secret("instance"), text.encode(), "sha256")
+    digest.update(np.ascontiguousarray(frames).data)
+    return int.from_bytes(digest.digest()[: PAYLOAD_BITS // 8])

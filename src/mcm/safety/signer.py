@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mcm.errors import UserError
-from mcm.safety.credentials import Credentials
+from mcm.safety.credentials import Credentials, local_folder
 from mcm.safety.policy import ProvenanceSection
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ def make_signer(who: Credentials, rules: ProvenanceSection) -> c2pa.Signer:
     """Return the signer of credentials.
 
     Raises:
-        UserError: The key cannot be read, or is of a kind that C2PA does not allow.
-        c2pa.C2paError: Key and certificate do not fit together.
+        UserError: The key cannot be read, is of a kind that C2PA does not allow, or is not that of
+            the certificate.
+        c2pa.C2paError: C2PA does not accept the certificate.
     """
     import c2pa
     from cryptography.hazmat.primitives.serialization import (
@@ -36,13 +37,34 @@ def make_signer(who: Credentials, rules: ProvenanceSection) -> c2pa.Signer:
         key = load_pem_private_key(who.key, None)
         algorithm = c2pa.C2paSigningAlg[_algorithm(key)]
     except (ValueError, TypeError, KeyError) as error:
+        whose = rules.key or f"the local signer's ({local_folder()})"
         raise UserError(
-            f"provenance.key: {rules.key} cannot sign ({error}); expected the PEM of a private key "
+            f"provenance.key: {whose} cannot sign ({error}); expected the PEM of a private key "
             f"without a passphrase: {KINDS}"
         ) from None
+    _check_pair(who, key, rules)
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     info = c2pa.C2paSignerInfo(algorithm, who.chain, content, rules.timestamps)
     return c2pa.Signer.from_info(info)
+
+
+def _check_pair(who: Credentials, key: PrivateKeyTypes, rules: ProvenanceSection) -> None:
+    """Compare the key with that in the first certificate; c2pa would sign with any."""
+    from cryptography.x509 import load_pem_x509_certificates
+
+    place = rules.certificate or local_folder()
+    try:
+        first = load_pem_x509_certificates(who.chain)[0]
+    except ValueError as error:
+        raise UserError(
+            f"provenance.certificate: {place} cannot be read ({error}); expected PEM certificates, "
+            "the signer's first"
+        ) from None
+    if first.public_key() != key.public_key():
+        raise UserError(
+            f"provenance.key: {rules.key or place} is not the key of the first certificate in "
+            f"{place}; give the key that belongs to it"
+        )
 
 
 def _algorithm(key: PrivateKeyTypes) -> str:
