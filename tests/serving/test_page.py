@@ -1,9 +1,11 @@
 """The web page in a real browser, from typing a prompt to a playing video."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -144,6 +146,40 @@ def test_the_verify_tab_says_what_the_command_says(browser: Any, tmp_path: Path)
         assert report.input_value() == verify(path).as_text().replace(str(path), "a.webm")
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
         page.close()
+
+
+def test_a_clip_whose_teacher_finds_no_place_is_made_and_can_be_cancelled(tmp_path: Path) -> None:
+    from mcm.serving.page import Page
+    from mcm.serving.page_choices import lengths
+
+    held, visitor = Held(), SimpleNamespace(username=None)
+    with running(tmp_path, held.models, queue_limit=1) as server:
+        page, service = Page(server.service), server.service
+        seconds = lengths(service.models["student"])["value"]
+        asked: dict[str, Any] = {"prompt": "a fox", "model": "student", "steps": 1, "seed": 0}
+        asked |= {"size": "32x32", "seconds": seconds, "loop": False, "alpha": False}
+        asked |= {"avoid": "", "guidance": None, "beside": True, "request": visitor}
+
+        async def follow() -> tuple[Any, Any, int]:
+            seen = [parts async for parts in _cancelling(page.generate(**asked))]
+            return seen[0], seen[-1], len(seen)
+
+        async def _cancelling(parts: Any) -> Any:
+            async for one in parts:
+                if one[0] and isinstance(one[0], list):
+                    page.cancel(one[0], visitor)  # type: ignore[arg-type]
+                    held.allow(1)
+                yield one
+
+        first, last, count = asyncio.run(follow())
+        (id,) = first[0]
+        assert "waits for its turn" in first[1]
+        assert "too many clips are waiting" in first[2]
+        assert (last[0], "cancelled" in last[1], last[2]) == ([], True, first[2])
+        assert count > 1
+        job = service.store.get(id, "")
+        assert job is not None
+        assert job.error_code == "cancelled"
 
 
 def test_visitors_need_a_key_where_clients_do(tmp_path: Path) -> None:

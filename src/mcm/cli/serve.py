@@ -21,7 +21,8 @@ Models = Annotated[
     ),
 ]
 Folder = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder of jobs and clips; continued if there.")
+    Path,
+    typer.Option("--output", "-o", help="Own folder of jobs and clips; continued if there."),
 ]
 Keys = Annotated[
     Path | None, typer.Option(help="File with one API key per line.  [default: none is asked for]")
@@ -38,10 +39,10 @@ def serve(
     page: Annotated[bool, typer.Option(help="Serve the web page as well.")] = True,
     batch_size: Annotated[int, typer.Option(help="Jobs generated together.")] = 4,
     queue_limit: Annotated[int, typer.Option(help="Jobs that may wait or run.")] = 64,
-    time_limit: Annotated[float, typer.Option(help="Seconds that a batch may run.")] = 600.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds of a batch, or inf.")] = 600.0,
     attempts: Annotated[int, typer.Option(help="Starts of a job that kills the server.")] = 3,
-    grace: Annotated[float, typer.Option(help="Seconds to finish in when stopped.")] = 20.0,
-    keep_hours: Annotated[float, typer.Option(help="Hours until finished jobs go.")] = 168.0,
+    grace: Annotated[float, typer.Option(help="Seconds to finish in when stopped, or inf.")] = 20.0,
+    keep_hours: Annotated[float, typer.Option(help="Hours to keep jobs, or inf.")] = 168.0,
     most_steps: Annotated[int, typer.Option(help="Steps that a job may ask for.")] = 50,
     most_side: Annotated[int, typer.Option(help="Pixels of height and width.")] = 1024,
     most_prompt: Annotated[int, typer.Option(help="Characters of a prompt.")] = 2000,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +11,7 @@ from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
 from mcm.media.save import check_alpha
 from mcm.safety import guard
+from mcm.sampling.checks import check_text, is_blank
 from mcm.sampling.edit_files import EditRequest
 from mcm.sampling.options import MOST_STEPS, Settings, check_prompt, resolve
 from mcm.sampling.requests import parse_size
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mcm.sampling.pipeline import VideoModel
 
 MOST_SEED = 2**32 - 1
-_SPACES = "\t\n\r"
 
 Format = Literal["mp4", "webm", "gif", "webp", "frames", "sheet"]
 Sampler = Literal["consistency", "ddim", "dpmpp_2m", "unipc", "euler"]
@@ -120,7 +119,7 @@ def take_in(
     """
     prompt = take_prompt(request.prompt, "prompt", config.most_prompt)
     guard.check_prompt(prompt)
-    negative = request.negative_prompt
+    negative = check_text(request.negative_prompt, "negative_prompt")
     settings = resolve(
         model.defaults,
         model.backbone.spec,
@@ -130,7 +129,7 @@ def take_in(
         frames=None if request.seconds is None else _frames(request.seconds, model),
         size=None if request.size is None else take_size(request.size, config.most_side),
         negative_prompt=take_prompt(negative, "negative_prompt", config.most_prompt)
-        if not _is_blank(negative)
+        if not is_blank(negative)
         else "",
         stochasticity=request.stochasticity,
         loop=request.loop,
@@ -197,21 +196,11 @@ def take_prompt(text: str, field: str, most: int) -> str:
         most: Characters that it may have.
 
     Raises:
-        UserError: Nothing of it can be seen, it is too long, or holds control characters or broken
-            Unicode.
+        UserError: It is too long, shows nothing, or holds control characters or broken Unicode.
     """
     if len(text) > most:
         raise UserError(f"{field}: got {len(text)} characters, expected {most} or fewer")
-    for letter in text:
-        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in _SPACES:
-            raise UserError(f"{field}: holds the control character U+{ord(letter):04X}; remove it")
-    return check_prompt("" if _is_blank(text) else text, field)
-
-
-def _is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen: spaces, format characters, marks on no letter."""
-    kinds = (unicodedata.category(letter) for letter in text if letter not in _SPACES)
-    return all(kind == "Cf" or kind[0] in "ZM" for kind in kinds)
+    return check_prompt(text, field)
 
 
 def take_size(text: str, most: int) -> tuple[int, int]:

@@ -15,13 +15,14 @@ _ASK = f"""async () => {{
   const chosen = (name) => document.getElementById('verify-' + name).files[0];
   const file = chosen('{FILE}'), manifest = chosen('{MANIFEST}');
   if (!file) return 'file: choose one first';
+  const name = file.name.replace(/[\\p{{C}}\\p{{Zl}}\\p{{Zp}}]/gu, '?');
   const body = new FormData();
   body.append('{FILE}', file);
   if (manifest) body.append('{MANIFEST}', manifest);
   try {{
     const headers = {{Accept: 'text/plain'}};
     const answer = await fetch('../v1/verify', {{method: 'POST', body, headers}});
-    if (answer.ok) return (await answer.text()).replace(/^body/, () => file.name);
+    if (answer.ok) return (await answer.text()).replace(/^body/, () => name);
     const told = await answer.json().catch(() => null);
     return told?.error?.message ?? `${{answer.status}} ${{answer.statusText}}`;
   }} catch (error) {{

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -75,10 +76,10 @@ async def verify_file(request: Request) -> Response:
             with path.open("wb") as file:
                 async for piece in request.stream():
                     file.write(piece)
-        report = await run_sync(_examined, path, limiter=_AT_ONCE)
+        report = replace(await run_sync(_examined, path, limiter=_AT_ONCE), file=_NAME)
     if "text/plain" in request.headers.get("accept", ""):
-        return PlainTextResponse(report.as_text().replace(str(path), _NAME, 1))
-    return JSONResponse({**report.as_dict(), "file": _NAME})
+        return PlainTextResponse(report.as_text())
+    return JSONResponse(report.as_dict())
 
 
 async def _keep_form(request: Request, path: Path) -> None:
