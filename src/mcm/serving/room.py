@@ -28,6 +28,7 @@ class Room:
             UserError: It is a file, another server works in it, it holds clips of which no jobs
                 are known, or its jobs cannot be read.
         """
+        _check_known(folder)
         _make(folder)
         self._lock = FileLock(folder / "lock")
         try:
@@ -38,7 +39,6 @@ class Room:
             ) from None
         try:
             _make(folder / _CLIPS)
-            _check_known(folder)
             self.store = JobStore(folder / _JOBS)
             self.clips = ClipFolder(folder / _CLIPS)
         except BaseException:
@@ -63,7 +63,7 @@ def _make(folder: Path) -> None:
 def _check_known(folder: Path) -> None:
     """Check that nobody else's files are among the clips, nor clips of which nothing is known."""
     clips, jobs = folder / _CLIPS, folder / _JOBS
-    found = next(iter(sorted(clips.iterdir())), None)
+    found = min(clips.iterdir(), default=None) if clips.is_dir() else None
     if found is not None and not jobs.exists():
         raise UserError(
             f"output: {clips} holds {found.name!r}, but no {jobs} tells what it is; choose another "
