@@ -1,8 +1,11 @@
 """Prompts and frames: what is refused, through which disguise, and what happens when nobody can."""
 
 import json
+import random
+import time
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,8 @@ FOX = "a fox moving left on a blue background"
 RULES = ModerationSection()
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROMPTS = REPOSITORY / "benchmarks" / "moderation"
+SLOW = 3
+"""How much slower than one free core a machine may be that runs these tests."""
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,62 @@ def test_any_text_can_be_read(text: str) -> None:
     categories(text, RULES)
 
 
+SIGNS = "…_-.*~·•/|'’+#@!$€½:;,|\\"
+UNITS = [
+    *SIGNS,
+    *(f"a{sign}" for sign in SIGNS),
+    *(
+        "\u0301",
+        "a\u0336\u0316",
+        "\u200b",
+        "a\u200b",
+        "\u202ea\u202c",
+        "Aa",
+        "a  b ",
+        "гoла",
+        "aаα1 ",
+    ),
+    *("裸", "가", "नंगी", "n4k3d ", "N1aaA.b ", "no_", "cut_", "without a b ", "take the clothes "),
+    *("John ", "John Aa-", "jean_o'", "style of ", "ein nackt kind ", "man_woman_", "blacks as "),
+]
+
+
+def _seconds(prompt: str) -> float:
+    """Return the processor time of a check, the best of three."""
+    times = []
+    for _ in range(3):
+        readings.cache_clear()
+        began = time.process_time()
+        with suppress(UserError):
+            categories(prompt, RULES)
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_no_prompt_takes_long(unit: str) -> None:
+    categories(FOX, RULES)
+    assert _seconds((unit * 2000)[:2000]) < 0.05 * SLOW
+
+
+def test_the_time_grows_with_the_length_and_no_faster() -> None:
+    chance = random.Random(1)
+    mixed = "".join(chance.choice(UNITS) for _ in range(2000))
+    short, long = (_seconds(mixed[:length]) for length in (450, 1800))
+    assert long < 8 * short
+    assert long < 0.15 * SLOW
+
+
+@pytest.mark.parametrize("prompt", ["ﷺ" * 2000, "ab " * 2000])
+def test_a_prompt_that_is_too_long_is_told(prompt: str) -> None:
+    with pytest.raises(UserError, match=r"got \d+ characters.*expected at most 4000; shorten it"):
+        categories(prompt, RULES)
+
+
+def test_runs_of_signs_count_by_what_is_left_of_them() -> None:
+    assert categories("_" * 20000 + "a naked woman" + "…" * 4000, RULES) == ["sexual"]
+
+
 @pytest.mark.parametrize(
     ("prompt", "real"),
     [
@@ -136,6 +197,14 @@ def test_any_text_can_be_read(text: str) -> None:
         ("a man called Robert Hargreaves shoplifting", True),
         ("in the style of Paul Klee, a garden", False),
         ("Madison Square in snow", False),
+        ("Donald Trumps speech", True),
+        ("a photo of donald trumps angry face", True),
+        ("donald trump card trick", True),
+        ("a speech in the style of Donald Trump, at the white house", True),
+        ("style of Taylor Swift, singing", True),
+        ("a king charles spaniel beside Donald Trump", True),
+        ("trumps and a trump card on green cloth", False),
+        ("a king charles spaniel", False),
     ],
 )
 def test_named_real_people(prompt: str, real: bool) -> None:
@@ -190,7 +259,8 @@ def test_actions_of_a_category(
     policy(f"moderation:\n  actions: {{sexual: {action}}}\n")
     check_prompt("a naked woman")
     log = home / "audit.jsonl"
-    assert len(log.read_text().splitlines() if log.is_file() else []) == logged
+    text = log.read_text() if log.is_file() else ""
+    assert text.count('"event": "prompt ') == logged
 
 
 def test_a_moderator_that_cannot_run_refuses(

@@ -31,6 +31,8 @@ _ENDINGS = {
     "consonant": "(?:а|у|ом|ем|ым|е|ы|ои)?",
     "latin": "(?:s|a|u|em|iem|om|owi|ie|ego|emu|nin|in)?",
 }
+_DOT = "[ ・·]?"
+"""What stands between the words of a name in scripts without spaces."""
 _LEAST_JOINED = 9
 """Letters of a full name that is found within a longer word too."""
 
@@ -43,22 +45,46 @@ class People:
         known: Names of the list, in any case.
         named: A title or given name and a capitalised name.
         small: A given name and a family name in small letters.
-        exempt: Names that are nobody's, and those that the policy allows.
+        nobody: Names that are nobody's.
+        allowed: Names that the policy allows.
     """
 
     known: re.Pattern[str]
     named: re.Pattern[str]
     small: re.Pattern[str]
-    exempt: re.Pattern[str]
+    nobody: re.Pattern[str]
+    allowed: re.Pattern[str]
 
     def named_in(self, prompt: str) -> bool:
-        """Whether a prompt names a real person; the manner of an artist is no person."""
+        """Whether a prompt names a real person.
+
+        The manner of an artist is no person, unless the list has the artist. A name is nobody's
+        only as a whole: `king charles` in `king charles spaniel`, not `donald trump` in `donald
+        trump card`.
+
+        Raises:
+            UserError: The prompt is too long, see `mcm.safety.disguise.written`.
+        """
+        if any(self._has(self.known, reading) for reading in readings(prompt)):
+            return True
         text = _STYLE.sub(" ", prompt)
-        texts = [self.exempt.sub(" ", reading) for reading in readings(text)]
-        if any(self.known.search(one) or self.small.search(one) for one in texts):
+        if any(self._has(self.small, reading) for reading in readings(text)):
             return True
         found = (match[0] for form in (text, opened(text)) for match in self.named.finditer(form))
-        return any(not self.exempt.search(plain(name)) for name in found)
+        return any(not self._excused(plain(name)) for name in found)
+
+    def _has(self, names: re.Pattern[str], text: str) -> bool:
+        if not names.search(text):
+            return False
+        text = self.allowed.sub(" ", text)
+        excused = [match.span() for match in self.nobody.finditer(text)]
+        return any(
+            not any(start <= name.start() and name.end() <= end for start, end in excused)
+            for name in names.finditer(text)
+        )
+
+    def _excused(self, name: str) -> bool:
+        return bool(self.nobody.search(name) or self.allowed.search(name))
 
 
 @lru_cache(maxsize=8)
@@ -69,19 +95,20 @@ def load_people(further: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) ->
     given = _either(name.title() for name in content["given"])
     sure = pattern(name for name in content["given"] if name not in content["words"]).pattern
     things = pattern(content["things"]).pattern
-    no_thing = rf"(?!(?:[ -][^\W\d_]+)?[ -](?i:{things}))"
+    no_thing = rf"(?!(?:[ -][^\W\d_]++)?[ -](?i:{things}))"
     named = rf"\b(?:(?i:{titles})|{given}) (?!(?i:{things})){_NAME}{no_thing}"
     small = rf"(?:{sure}){GAP}(?:{pattern(content['family']).pattern}){no_thing}"
     return People(
         _names([*content["known"], *further]),
         re.compile(named),
         re.compile(small),
-        re.compile("|".join([pattern(content["nobody"]).pattern, _names(allowed).pattern])),
+        pattern(content["nobody"]),
+        _names(allowed),
     )
 
 
 def _either(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(map(re.escape, words)) + ")"
+    return any_of("", map(re.escape, words), "")
 
 
 def _names(names: Iterable[str]) -> re.Pattern[str]:
@@ -90,19 +117,19 @@ def _names(names: Iterable[str]) -> re.Pattern[str]:
     for words in sorted((re.split("[ -]", plain(name)) for name in names), key=len, reverse=True):
         joined, single = "".join(words), len(words) == 1
         if not _WRITTEN.search(joined):
-            anywhere.append(re.escape(" ".join(words)))
+            anywhere.append(_DOT.join(map(re.escape, words)))
             continue
         edged.append(f"{GAP}?".join(_declined(word, single) for word in words))
         if not single and len(joined) >= _LEAST_JOINED:
             anywhere.append(re.escape(joined))
     whole = any_of(START, edged or [NOTHING], END)
-    return re.compile("|".join([whole, *anywhere]))
+    return re.compile("|".join([whole, any_of("", anywhere or [NOTHING], "")]))
 
 
 def _declined(word: str, single: bool) -> str:
-    """Return a word of a name with the endings it may take; a single Latin name takes none."""
+    """Return a word of a name with the endings it may take; a single Latin name takes an `s`."""
     if not _CYRILLIC.search(word):
-        return re.escape(word) + ("" if single else _ENDINGS["latin"])
+        return re.escape(word) + ("s?" if single else _ENDINGS["latin"])
     for kind, ending in (("adjective", _ADJECTIVAL), ("vowel", _VOWEL)):
         if ending.search(word):
             return re.escape(ending.sub("", word)) + _ENDINGS[kind]
