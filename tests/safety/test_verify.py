@@ -6,6 +6,7 @@ import random
 import resource
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mcm.safety.detection import model
 from mcm.safety.detector import Detection
 from mcm.safety.examiner import Examiner
 from mcm.safety.formats import sidecar_of
+from mcm.safety.report import Report
 from mcm.safety.verify import verify
 from mcm.safety.watermark import embed
 
@@ -91,10 +93,95 @@ def test_exit_codes_for_scripts(
     assert call(capsys, *(tmp_path / name for name in names))[0] == 4
     assert call(capsys, tmp_path / "missing.mp4")[0] == 2
     code, out = call(capsys, tmp_path / "missing.mp4", tmp_path / "a.mp4", tmp_path / "text.txt")
-    assert code == 2
+    assert code == 3
     assert out.count("manifest: ") == 2
+    assert call(capsys, tmp_path / "missing.mp4", tmp_path / "a.mp4")[0] == 2
     with pytest.raises(UserError, match="a folder"):
         verify(tmp_path)
+
+
+def test_what_is_no_regular_file_or_cannot_be_read_is_a_clear_error(
+    signed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(UserError, match=r"no regular file, but a pipe"):
+            verify(path)
+    (tmp_path / "a.mp4").write_bytes(signed)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be read \(Permission denied\)"):
+        verify(tmp_path / "a.mp4")
+
+
+def test_one_file_that_fails_ends_no_other_ones_report(
+    signed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("first.mp4", "bad.mp4", "denied.mp4", "last.mp4"):
+        (tmp_path / name).write_bytes(signed)
+    honest = Examiner.verify
+
+    def failing(self: Examiner, path: Path) -> Report:
+        if path.name == "bad.mp4":
+            raise AttributeError("no such\nthing")
+        if path.name == "denied.mp4":
+            raise UserError(f"{path}: cannot be read")
+        return honest(self, path)
+
+    monkeypatch.setattr(Examiner, "verify", failing)
+    files = sorted(tmp_path.glob("*.mp4"))
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", *map(str, files)])
+    out, err = capsys.readouterr()
+    assert caught.value.code == 5
+    assert out.count("manifest: valid") == 2
+    assert "bad.mp4: AttributeError: no such\\nthing\n" in err
+    code, out = call(capsys, *files, "--json")
+    assert code == 5
+    assert ["error" in json.loads(line) for line in out.splitlines()] == [True, True, False, False]
+
+
+def test_the_command_checks_no_permissions_before_it_begins(
+    signed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(signed)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert call(capsys, tmp_path / "a.mp4")[0] == 0
+
+
+def test_a_mark_that_is_not_the_manifests_is_told(
+    signed: bytes, tmp_path: Path, clean: Frames
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(signed)
+    report = verify(tmp_path / "a.mp4")
+    assert report.marks_agree
+    assert "NOT THE MANIFEST" not in report.as_text()
+    assert report.mark is not None
+    other = replace(report.mark, payload=report.mark.payload ^ 1)
+    report = replace(report, footage=replace(report.footage, mark=other))
+    assert f"id {other.payload:08x}, which is NOT THE MANIFEST'S" in report.as_text()
+    assert report.as_dict()["watermark"]["agrees_with_manifest"] is False
+    (tmp_path / "b.mp4").write_bytes(reencoded(tmp_path / "a.mp4", tmp_path / "c.mp4").read_bytes())
+    assert verify(tmp_path / "b.mp4").marks_agree is None
+
+
+def test_a_sheet_of_frames_is_said_not_to_be_searched(tmp_path: Path, clean: Frames) -> None:
+    facts = {"width": 128, "height": 128}
+    save_video(clean[:4], tmp_path / "a.png", fps=8, format="sheet", metadata=facts)
+    text = verify(tmp_path / "a.png").as_text()
+    assert "watermark: not looked for, a sheet of frames is not searched; cut out one of" in text
+    with Image.open(tmp_path / "a.png") as sheet:
+        sheet.crop((0, 0, 128, 128)).save(tmp_path / "one.png")
+    assert verify(tmp_path / "one.png").mark is not None
 
 
 def test_without_a_detector_it_says_so(
@@ -220,7 +307,8 @@ def test_an_examiner_says_the_same_and_goes_on_after_a_breakdown(
         examiner._process.kill()
         examiner._process.wait()
         report = examiner.verify(path)
-        assert (report.code, report.footage.unfinished) == (3, "a reader broke down over it")
+        assert (report.code, report.footage.unfinished) == (5, "a reader broke down over it")
+        assert "manifest: NOT LOOKED AT, a reader broke down over it" in report.as_text()
         assert "not looked at to the end" in report.as_text()
         assert examiner.verify(path) == verify(path)
 
@@ -230,7 +318,8 @@ def test_an_examiner_ends_what_takes_too_long(tmp_path: Path) -> None:
     with closing(Examiner(seconds=0.05)) as examiner:
         report = examiner.verify(tmp_path / "a.webm")
     assert report.footage.unfinished == "it took more than 0.05 seconds"
-    assert report.as_dict()["result"] == "nothing found"
+    assert report.manifest.state == "unknown"
+    assert report.as_dict()["result"] == "not looked at"
 
 
 HOSTILE = int(os.environ.get("MCM_HOSTILE_FILES", "24"))
@@ -285,7 +374,7 @@ def test_no_file_brings_it_down(tmp_path: Path, clean: Frames) -> None:
             if intact or chance.random() < 0.2:
                 sidecar_of(path).write_bytes(hostile(manifest, chance))
             report = examiner.verify(path)
-            assert report.code in (0, 3, 4)
+            assert report.code in (0, 3, 4, 5)
             assert report.footage.unfinished == ""
         assert examiner._process is not None
         assert peak_memory(examiner._process.pid) < 2 << 30

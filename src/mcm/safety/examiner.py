@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError
-from mcm.safety.inspection import ManifestReport
+from mcm.safety.claims import ManifestReport
 from mcm.safety.report import Footage, Report
 from mcm.safety.verify import existing
 
@@ -44,7 +44,7 @@ class Examiner:
             UserError: There is no such file, or the policy is wrong.
         """
         file = existing(path)
-        manifest, footage = ManifestReport("absent"), Footage()
+        footage, manifest = Footage(), None
         try:
             pipe = self._started()
             settings = {name: os.environ.get(name) for name in _SETTINGS}
@@ -57,7 +57,7 @@ class Examiner:
         except (EOFError, OSError):
             self.close()
             footage = Footage(unfinished="a reader broke down over it")
-        return Report(str(path), manifest, footage)
+        return Report(str(path), manifest or ManifestReport("unknown", footage.unfinished), footage)
 
     def close(self) -> None:
         """End the process."""

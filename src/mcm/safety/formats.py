@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
 
 WEBM = "video/webm"
-_UNKNOWN = "application/octet-stream"
+UNKNOWN = "application/octet-stream"
+_TIFF, _JXL, _SVG = "image/tiff", "image/jxl", "image/svg+xml"
 SIDECAR_TYPE = "application/c2pa"
 _SIDECAR_ENDING = ".c2pa"
 _MOST_SIDECAR = 64 << 20
@@ -19,8 +22,25 @@ _MAGIC = (
     (0, b"\x1a\x45\xdf\xa3", WEBM),
     (4, b"ftypqt", "video/quicktime"),
     (4, b"ftyp", "video/mp4"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"II*\0", _TIFF),
+    (0, b"MM\0*", _TIFF),
+    (4, b"JXL \r\n\x87\n", _JXL),
+    (0, b"%PDF", "application/pdf"),
+    (0, b"PK\x03\x04", "application/zip"),
+    (0, b"OTTO", "font/otf"),
+    (0, b"\0\1\0\0\0", "font/ttf"),
+    (0, b"<svg", _SVG),
+    (0, b"<?xml", _SVG),
 )
-_EMBEDDABLE = ("image/", "video/mp4", "video/quicktime", "video/avi")
+_EMBEDDABLE = (
+    *("image/png", "image/jpeg", "image/gif", "image/webp"),
+    *("video/mp4", "video/quicktime", "video/avi"),
+)
 HEAD = 16
 """Bytes that tell a type."""
 
@@ -30,12 +50,12 @@ def media_type(head: bytes) -> str:
     for start, magic, kind in _MAGIC:
         if head[start : start + len(magic)] == magic:
             return kind
-    return _UNKNOWN
+    return UNKNOWN
 
 
 def holds_manifest(kind: str) -> bool:
     """Whether a manifest goes into files of a media type, not beside them."""
-    return kind.startswith(_EMBEDDABLE)
+    return kind in _EMBEDDABLE
 
 
 def sidecar_of(path: Path) -> Path:
@@ -44,8 +64,18 @@ def sidecar_of(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> bytes | None:
-    """Return the manifest beside a file; ``None`` if there is none or it is too large."""
+    """Return the manifest beside a file; ``None`` if there is none.
+
+    Raises:
+        OSError: What stands there cannot be read: it is no file, too large, or not permitted.
+    """
     beside = sidecar_of(path)
-    if not beside.is_file() or beside.stat().st_size > _MOST_SIDECAR:
+    try:
+        status = beside.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no file", str(beside))
+    if status.st_size > _MOST_SIDECAR:
+        raise OSError(errno.EFBIG, f"it is larger than {_MOST_SIDECAR >> 20} MB", str(beside))
     return beside.read_bytes()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcm import __version__
+from mcm.safety.seal import ALGORITHM
 
 GENERATION = "org.mcm.generation"
 """Label of our own assertion: how the clip was made, and what else can be checked of it."""
@@ -40,7 +41,11 @@ def definition(
     else:
         opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PARENT]}}
         actions = [opened, {"action": "c2pa.edited", "digitalSourceType": _EDITED, **made}]
-    own = {"generation": dict(facts), "source": dict(source) if source else None}
+    own = {
+        "generation": dict(facts),
+        "source": dict(source) if source else None,
+        "seal": ALGORITHM,
+    }
     return {
         "claim_generator_info": [agent],
         "title": title,

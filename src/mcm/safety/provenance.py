@@ -14,7 +14,7 @@ from mcm.safety.credentials import Credentials, credentials
 from mcm.safety.formats import HEAD, SIDECAR_TYPE, holds_manifest, media_type, read_sidecar
 from mcm.safety.manifest import definition, parent
 from mcm.safety.policy import ProvenanceSection
-from mcm.safety.seal import seal
+from mcm.safety.seal import seal, sealed
 from mcm.safety.signer import make_signer
 
 if TYPE_CHECKING:
@@ -94,9 +94,10 @@ def _sign(
         ) from None
     finally:
         signed.unlink(missing_ok=True)
-    if kind == "video/mp4":
-        seal(path)
-    return None if embed else bytes(manifest)
+    if not embed:
+        return sealed(bytes(manifest), SIDECAR_TYPE)
+    seal(path, kind)
+    return None
 
 
 def _add_parent(builder: c2pa.Builder, source: Path) -> None:
@@ -112,7 +113,7 @@ def _add_parent(builder: c2pa.Builder, source: Path) -> None:
                 described |= _beside(content, readable, sidecar)
                 builder.add_resource(_SIDECAR, io.BytesIO(sidecar))
             builder.add_ingredient(json.dumps(described), readable, content)
-        except c2pa.C2paError:
+        except (c2pa.C2paError, OSError):
             plain = json.dumps(parent(source.name, kind))
             builder.add_ingredient(plain, OPAQUE, io.BytesIO())
 

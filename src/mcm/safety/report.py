@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mcm.safety.claims import ManifestReport
 from mcm.safety.detector import Detection
-from mcm.safety.inspection import ManifestReport
 from mcm.safety.search import Mark
 
-FOUND, NOTHING, ALTERED = 0, 3, 4
+FOUND, NOTHING, ALTERED, UNKNOWN = 0, 3, 4, 5
 """Exit codes of `mcm verify`: for several files, the highest counts."""
+RESULTS = {
+    FOUND: "found",
+    NOTHING: "nothing found",
+    ALTERED: "altered",
+    UNKNOWN: "not looked at",
+}
+"""What `mcm verify --json` calls them."""
 
 Span = tuple[float, float]
 """Seconds of the first and the last frame."""
@@ -22,6 +29,7 @@ class Footage:
 
     Attributes:
         frames: How many were looked at; 0 if the file could not be read as pictures.
+        size: Their width and height.
         spans: Where they stand in the file, one span for each stretch of frames.
         mark: The mark in them, if one was found.
         marked: In which span it was found.
@@ -30,6 +38,7 @@ class Footage:
     """
 
     frames: int = 0
+    size: tuple[int, int] = (0, 0)
     spans: tuple[Span, ...] = ()
     mark: Mark | None = None
     marked: Span | None = None
@@ -48,6 +57,7 @@ class Footage:
         detections = {name: Detection(**said) for name, said in told["detections"].items()}
         return cls(
             frames=told["frames"],
+            size=(told["size"][0], told["size"][1]),
             spans=tuple((start, end) for start, end in told["spans"]),
             mark=Mark(**mark) if mark else None,
             marked=(marked[0], marked[1]) if marked else None,
@@ -76,17 +86,45 @@ class Report:
         return self.footage.mark
 
     @property
+    def claimed_mark(self) -> str | None:
+        """The mark's id as its manifest tells it."""
+        claimed = (self.manifest.generation or {}).get("watermark")
+        return claimed if isinstance(claimed, str) else None
+
+    @property
+    def marks_agree(self) -> bool | None:
+        """Whether the mark found is the manifest's; ``None`` if either is missing."""
+        if self.mark is None or self.claimed_mark is None:
+            return None
+        return self.claimed_mark == id_text(self.mark)
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """Width and height of one frame, of a picture that its manifest shows to be a sheet."""
+        told = self.manifest.generation or {}
+        width, height = told.get("width"), told.get("height")
+        if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
+            return None
+        seen = self.footage.size
+        laid_out = seen[0] % width == 0 and seen[1] % height == 0 and min(seen) > 0
+        return (width, height) if laid_out and seen != (width, height) else None
+
+    @property
     def code(self) -> int:
-        """One of `FOUND`, `NOTHING` and `ALTERED`."""
-        if self.manifest.state == "altered":
-            return ALTERED
-        return FOUND if self.manifest.state == "valid" or self.mark else NOTHING
+        """One of `FOUND`, `NOTHING`, `ALTERED` and `UNKNOWN`."""
+        state = self.manifest.state
+        if state in ("altered", "unknown"):
+            return ALTERED if state == "altered" else UNKNOWN
+        if state == "valid" or self.mark:
+            return FOUND
+        return UNKNOWN if self.footage.unfinished else NOTHING
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
         seen, mark = self.footage, self.mark
         found = mark and {
-            "id": f"{mark.payload:08x}",
+            "id": id_text(mark),
+            "agrees_with_manifest": self.marks_agree,
             "strength": round(mark.strength, 2),
             "false_alarm_at_most": seen.false_alarm,
             "seconds": seen.marked and list(seen.marked),
@@ -94,8 +132,8 @@ class Report:
         detected = {name: asdict(detection) for name, detection in seen.detections.items()}
         return {
             "file": self.file,
-            "result": {FOUND: "found", NOTHING: "nothing found", ALTERED: "altered"}[self.code],
-            "manifest": asdict(self.manifest),
+            "result": RESULTS[self.code],
+            "manifest": {**asdict(self.manifest), "generated": self.manifest.generated},
             "watermark": found,
             "frames": seen.frames,
             "seconds": [list(span) for span in seen.spans],
@@ -105,65 +143,11 @@ class Report:
 
     def as_text(self) -> str:
         """Return the report for a reader."""
-        return "\n".join([self.file, *(f"  {line}" for line in self._lines())])
+        from mcm.safety.wording import worded
 
-    def _lines(self) -> list[str]:
-        detected = [
-            f"detector {name}: {_detection_text(one)}"
-            for name, one in self.footage.detections.items()
-        ]
-        unfinished = self.footage.unfinished
-        return [
-            *_manifest_lines(self.manifest),
-            f"watermark: {_mark_text(self.footage)}",
-            *(detected or ["detector: not available"]),
-            *([f"not looked at to the end: {unfinished}"] if unfinished else []),
-        ]
+        return worded(self)
 
 
-def _manifest_lines(manifest: ManifestReport) -> list[str]:
-    if manifest.state == "absent":
-        return ["manifest: none"]
-    if manifest.state == "altered":
-        return [f"manifest: ALTERED, file and manifest do not fit ({', '.join(manifest.faults)})"]
-    trust = {
-        "trusted": "trusted, under an authority that your policy names",
-        "this machine": "the local signer of this machine, whom others do not know",
-        "untrusted": "not trusted, anybody can make such a certificate",
-    }[manifest.trust]
-    lines = [
-        "manifest: valid, the file is as it was signed",
-        f"signer: {manifest.signer or 'unnamed'} ({trust})",
-        f"made by: {manifest.generator or 'unknown'}: {', '.join(manifest.actions)}",
-    ]
-    if manifest.ingredients:
-        lines.append(f"made from: {', '.join(manifest.ingredients)}")
-    told = manifest.generation or {}
-    if told.get("unmarked"):
-        told = {**told, "watermark": f"none, {told['unmarked']}"}
-    return lines + [
-        f"{name}: {told[name]}" for name in ("model", "seed", "watermark") if name in told
-    ]
-
-
-def _mark_text(seen: Footage) -> str:
-    if not seen.frames:
-        return "not looked for, the file cannot be read as pictures"
-    if seen.mark is None or seen.marked is None:
-        spans = ", ".join(map(_span_text, seen.spans))
-        return f"none in {seen.frames} frames, at {spans} (it may have been removed)"
-    return (
-        f"found at {_span_text(seen.marked)}, id {seen.mark.payload:08x}, "
-        f"strength {seen.mark.strength:.1f} "
-        f"(by chance at most once in {1 / seen.false_alarm:.0e} clips)"
-    )
-
-
-def _span_text(span: Span) -> str:
-    return f"{span[0]:.1f} to {span[1]:.1f} s"
-
-
-def _detection_text(said: Detection) -> str:
-    if said.score is None:
-        return f"unknown ({said.reason or said.calibration})"
-    return f"{said.score:.2f} likely to be generated ({said.calibration})"
+def id_text(mark: Mark) -> str:
+    """Return a mark's id as manifests and the audit log write it."""
+    return f"{mark.payload:08x}"

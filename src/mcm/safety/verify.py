@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def verify(path: str | Path) -> Report:
     and memory of the native readers too.
 
     Raises:
-        UserError: There is no such file. What cannot be understood is no error: nothing is found.
+        UserError: There is no such file, or it cannot be read. What cannot be understood is no
+            error: nothing is found.
     """
     file = existing(path)
     manifest = inspect_manifest(file, active_policy().provenance)
@@ -29,15 +31,25 @@ def verify(path: str | Path) -> Report:
 
 
 def existing(path: str | Path) -> Path:
-    """Return the path of a file that is there.
+    """Return the path of a file that is there and can be read.
 
     Raises:
-        UserError: It is not.
+        UserError: It is not, or cannot.
     """
     file = Path(path)
-    if not file.is_file():
-        kind = "a folder; name its files" if file.is_dir() else "no such file"
-        raise UserError(f"{path}: {kind}")
+    try:
+        mode = file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path}: a folder; name its files")
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{path}: no regular file, but a pipe, a socket or a device; copy it")
+        file.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); change its permissions, or copy it"
+        ) from None
     return file
 
 
@@ -49,6 +61,7 @@ def look(file: Path) -> Footage:
     mark, span = _search(seen)
     return Footage(
         frames=sum(len(window.frames) for window in seen),
+        size=(seen[0].frames.shape[2], seen[0].frames.shape[1]),
         spans=tuple(window.span for window in seen),
         mark=mark,
         marked=span,
