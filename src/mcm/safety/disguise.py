@@ -33,7 +33,7 @@ _INNER = re.compile(r"(?<=[^\W\d_])(?!(?<=\bw)/o\b)[.\-_*~·•/\\|+](?=[^\W\d_]
 _MANY = re.compile(r"(\w)\1{2,}")
 _LATIN_LETTER = re.compile(r"[a-z]")
 _LETTER = re.compile(r"[^\W\d_]")
-_MIXED = re.compile(r"[a-z][^ \na-z]*+[а-я]|[а-я][^ \na-zа-я]*+[a-z]")
+_MIXED = re.compile(r"[a-z][^ \na-zа-я]*+[а-я]|[а-я][^ \na-zа-я]*+[a-z]")
 _JOINT = re.compile(r"(?<=[^\W_])[-_./\\+|~*·•#@]++|[-_./\\+|~*·•#@]++(?=[^\W_])")
 _CAPITAL, _SMALL = "[A-ZÀ-ÖØ-ÞА-ЯЁ]", "[a-zß-öø-ÿа-яё]"
 _CAMEL = re.compile(rf"(?<={_SMALL})(?={_CAPITAL})|(?<={_CAPITAL})(?={_CAPITAL}{_SMALL})")
