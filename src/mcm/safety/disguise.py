@@ -72,17 +72,17 @@ def readings(text: str) -> tuple[str, ...]:
     """Return the ways in which a text can be read, the plain one first.
 
     Each undoes more: look-alike letters and figures within words, repeated letters, letters that
-    stand apart, signs inside words; all of that once more with joined words apart, and once more as
-    it is shown where it is told to run from right to left.
+    stand apart, signs inside words; all of that once more with joined words apart, and the first two
+    once more as the text is shown where it is told to run from right to left.
 
     Raises:
         UserError: The text is too long, see `written`.
     """
     text = written(text)
-    forms = [text, opened(text)]
+    found = [*_undone(text), *_undone(opened(text))]
     if _BACKWARDS.search(text):
-        forms.append(_BACKWARDS.sub(lambda match: match[1][::-1], text))
-    return tuple(dict.fromkeys(reading for form in forms for reading in _undone(form)))
+        found += _undone(_BACKWARDS.sub(lambda match: match[1][::-1], text))[:2]
+    return tuple(dict.fromkeys(found))
 
 
 def _bare(text: str) -> str:

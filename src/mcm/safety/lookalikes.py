@@ -38,15 +38,20 @@ def _drawn() -> dict[int, str]:
 
 def _unseen() -> re.Pattern[str]:
     """Return what matches signs without a shape and marks on Latin letters, spaces excepted."""
-    shapeless = (
-        chr(code)
+    shapeless = {
+        code
         for plane in (*_PLANES, _TAGS)
         for code in plane
         if unicodedata.category(chr(code)) in _WITHOUT_SHAPE
-    )
-    marks = (chr(code) for block in (*_MARKS, *_FILLERS, *_SELECTORS) for code in block)
-    signs = (sign for sign in (*shapeless, *marks) if not sign.isspace())
-    return re.compile("[" + "".join(map(re.escape, signs)) + "]+")
+    }
+    codes = shapeless.union(*_MARKS, *_FILLERS, *_SELECTORS)
+    ranges: list[list[int]] = []
+    for code in sorted(code for code in codes if not chr(code).isspace()):
+        if ranges and code == ranges[-1][1] + 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return re.compile("[" + "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in ranges) + "]+")
 
 
 CAPITALS = _drawn()

@@ -104,7 +104,7 @@ def _compiled(rules: list[list[str]], groups: Groups) -> tuple[tuple[re.Pattern[
     single = [parts[0] for parts in rules if not parts[1:] and not _GROUP.fullmatch(parts[0])]
     others = [parts for parts in rules if parts[1:] or _GROUP.fullmatch(parts[0])]
     several = (tuple(pattern([part], groups) for part in parts) for parts in others)
-    return ((pattern(single, groups),), *several)
+    return (*([(pattern(single, groups),)] if single else []), *several)
 
 
 class Groups:
