@@ -1,14 +1,16 @@
 """Recall and false positives of the check of prompts, on the labelled prompts beside this file.
 
-    python benchmarks/moderation.py dev|test|fresh|later [--misses]
+    python benchmarks/moderation.py dev|test|fresh|later|latest [--misses]
 
 The rules were made on `dev`. `test` was held apart, by the same author. `fresh` was written later
 and with none of the lists of words and names at hand, and then measured as it stood. `later` was
 written before the rules learnt other writings of names and words, by somebody who then taught them.
+`latest` was written by the rules' author after rules had been mended by a list of defects that
+others had found, was measured once, and no rule was changed after it.
 
 Every prompt that should be refused and is written in Latin letters is tried a second time in a
 disguise, drawn by a seed. `--misses` lists what went wrong; nobody looks at those of the part held
-apart (`test`, `fresh`) to mend rules. Shares stand with their 95 % intervals (Wilson's).
+apart (`test`, `fresh`, `latest`) to mend rules. Shares stand with their 95 % intervals (Wilson's).
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def share(hits: int, of: int) -> str:
 def main() -> None:
     """Print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["dev", "test", "fresh", "later"])
+    parser.add_argument("part", choices=["dev", "test", "fresh", "later", "latest"])
     parser.add_argument("--misses", action="store_true")
     arguments = parser.parse_args()
     lines = (FOLDER / f"{arguments.part}.tsv").read_text(encoding="utf-8").splitlines()
