@@ -72,8 +72,8 @@ def readings(text: str) -> tuple[str, ...]:
     """Return the ways in which a text can be read, the plain one first.
 
     Each undoes more: look-alike letters and figures within words, repeated letters, letters that
-    stand apart, signs inside words; all of that once more with joined words apart, and the first two
-    once more as the text is shown where it is told to run from right to left.
+    stand apart, signs inside words; all of that once more with joined words apart, and the first
+    two once more as the text is shown where it is told to run from right to left.
 
     Raises:
         UserError: The text is too long, see `written`.
