@@ -332,6 +332,12 @@ def test_actions_of_a_category(
     assert text.count('"event": "prompt ') == logged
 
 
+def test_a_prompt_too_long_to_be_checked_says_so(home: Path) -> None:
+    with pytest.raises(UserError, match="at most 4000; shorten it") as caught:
+        check_prompt("½" * 3000)
+    assert not isinstance(caught.value, Refused)
+
+
 def test_a_moderator_that_cannot_run_refuses(
     home: Path, clean: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:

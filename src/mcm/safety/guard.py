@@ -40,12 +40,15 @@ def check_prompt(prompt: str) -> None:
 
     Raises:
         Refused: It asks for what the policy refuses, or it could not be checked.
+        UserError: It is too long to be checked, or the policy is wrong.
     """
     rules = active_policy().moderation
     if not rules.prompts:
         return
     try:
         found = categories(prompt, rules)
+    except UserError:
+        raise
     except Exception as error:
         raise _unchecked("prompt", error) from error
     _act("prompt", prompt, {name: getattr(rules.actions, name) for name in found})
