@@ -163,7 +163,7 @@ def test_frames_too_small_for_the_mark_say_so(home: Path, tmp_path: Path, clean:
     told = json.loads((home / "audit.jsonl").read_text())
     for facts in (report.generation, told):
         assert facts["unmarked"] == "frames of 96x40 pixels are too small, the least side is 64"
-    assert "watermark: none, frames of 96x40" in verify(path).as_text()
+    assert "marked with: none, frames of 96x40" in verify(path).as_text()
 
 
 def test_what_no_model_made_is_not_signed(tmp_path: Path, clean: Frames) -> None:

@@ -93,10 +93,11 @@ def _of_generation(told: dict[str, Any]) -> list[str]:
     unmarked = told.get("unmarked")
     if isinstance(unmarked, str) and unmarked:
         told = {**told, "watermark": f"none, {unmarked}"}
-    shown = {name: told.get(name) for name in ("model", "seed", "watermark")}
+    names = {"model": "model", "seed": "seed", "marked with": "watermark"}
+    shown = {label: told.get(name) for label, name in names.items()}
     return [
-        f"{name}: {_short(str(value))}"
-        for name, value in shown.items()
+        f"{label}: {_short(str(value))}"
+        for label, value in shown.items()
         if isinstance(value, str | int | float)
     ]
 
