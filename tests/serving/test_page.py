@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -171,7 +172,8 @@ def test_a_clip_whose_teacher_finds_no_place_is_made_and_can_be_cancelled(tmp_pa
                     held.allow(1)
                 yield one
 
-        first, last, count = asyncio.run(follow())
+        with ThreadPoolExecutor(1) as apart:  # the browser's own loop runs in this thread
+            first, last, count = apart.submit(asyncio.run, follow()).result()
         (id,) = first[0]
         assert "waits for its turn" in first[1]
         assert "too many clips are waiting" in first[2]

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mcm.errors import UserError
-from mcm.safety.home import made_home, secret
+from mcm.safety.home import made_home, secret, unusable
 
 FILE_NAME = "audit.jsonl"
 
@@ -38,14 +37,12 @@ def record(event: str, **facts: Any) -> None:
     """
     entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
     line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
+    path = log_path()
     try:
-        descriptor = os.open(log_path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise UserError(
-            f"audit log: {log_path()} cannot be written ({error.strerror}); free some space, mend "
-            "its permissions, or set MCM_HOME to another folder"
-        ) from None
+        raise unusable(path, "audit log", error) from None

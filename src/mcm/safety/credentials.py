@@ -6,15 +6,19 @@ is thrown away at once, so the root vouches for this signer and for nothing else
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcm.errors import UserError
-from mcm.safety.home import home, made_home, read_private, write_private
+from mcm.safety.home import home, made_home, read_private, unusable, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 CHAIN, KEY, ROOT = "chain.pem", "key.pem", "root.pem"
 _ORGANISATION = "mcm local signer (trusted by this machine only)"
 _YEARS = 10
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,21 +54,46 @@ def credentials(rules: ProvenanceSection) -> Credentials:
     """Return who signs under a policy.
 
     Raises:
-        UserError: A file is missing, or a key is open to other users.
+        UserError: A file is missing, a key is open to other users, or the local signer cannot be
+            made.
     """
     if rules.certificate is not None and rules.key is not None:
+        if rules.timestamps is None:
+            _warn_once(rules.certificate)
         return Credentials(read_pem(rules.certificate), _read_key(rules.key), local=False)
     folder = local_folder()
-    if not folder.is_dir():
-        made_home()
-        _make(folder)
     try:
+        if not folder.is_dir():
+            made_home()
+            _make(folder)
+    except OSError as error:
+        raise unusable(folder, "local signer", error) from None
+    with replaceable(local=True):
         return Credentials(read_pem(folder / CHAIN), _read_key(folder / KEY), local=True)
+
+
+@contextmanager
+def replaceable(local: bool) -> Iterator[None]:
+    """Say with every `UserError` of the local signer that another can be made."""
+    try:
+        yield
     except UserError as error:
+        if not local:
+            raise
         raise UserError(
-            f"{error}; or move the folder {folder} away: a new local signer is made then, and what "
-            "the old one signed is no longer known as this machine's"
+            f"{error}; or move the folder {local_folder()} away: a new local signer is made then, "
+            "and what the old one signed is no longer known as this machine's"
         ) from None
+
+
+@cache
+def _warn_once(certificate: Path) -> None:
+    """Warn, once a process, that files signed with a certificate will outlive it."""
+    _log.warning(
+        "mcm: warning: provenance.timestamps: not set, so that nothing shows that a file was "
+        "signed before the certificate %s expired; name a time-stamping authority (RFC 3161)",
+        certificate,
+    )
 
 
 def local_folder() -> Path:

@@ -7,6 +7,7 @@ The command line, Python, the HTTP API and the page all come through here, by wa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def check_prompt(prompt: str) -> None:
     except UserError:
         raise
     except Exception as error:
-        raise _unchecked("prompt", error) from error
+        raise _unchecked("prompt", prompt, error) from error
     _act("prompt", prompt, {name: getattr(rules.actions, name) for name in found})
 
 
@@ -68,7 +69,7 @@ def check_clip(frames: NDArray[np.uint8], prompt: str) -> None:
 
         score = score_frames(frames, rules.frame_count)
     except Exception as error:
-        raise _unchecked("clip", error) from error
+        raise _unchecked("clip", prompt, error) from error
     if score >= rules.frame_threshold:
         _act("clip", prompt, {_FRAMES: rules.frame_action})
 
@@ -88,11 +89,20 @@ def _act(what: str, prompt: str, actions: dict[str, str]) -> None:
     """Log what is not simply allowed, and refuse if any category says so."""
     noted = [name for name, action in actions.items() if action != "allow"]
     refused = [name for name in noted if actions[name] == "refuse"]
-    if noted:
-        event = f"{what} refused" if refused else f"{what} noted"
-        record(event, categories=noted, prompt_hmac=digest(prompt))
     if refused:
-        raise Refused(f"{what}: refused by the policy ({_described(refused)})", refused)
+        told = _log_refusal(f"{what} refused", prompt, categories=noted)
+        raise Refused(f"{what}: refused by the policy ({_described(refused)}){told}", refused)
+    if noted:
+        record(f"{what} noted", categories=noted, prompt_hmac=digest(prompt))
+
+
+def _log_refusal(event: str, prompt: str, **facts: Any) -> str:
+    """Log a refusal, which stands also where that cannot be done; return what to tell of that."""
+    try:
+        record(event, **facts, prompt_hmac=digest(prompt))
+    except UserError as error:
+        return f"; this could not be logged: {error}"
+    return ""
 
 
 def _described(names: Sequence[str]) -> str:
@@ -101,9 +111,9 @@ def _described(names: Sequence[str]) -> str:
     return ", ".join(text.rstrip(".").lower() for text in told) + "; see `moderation` in the policy"
 
 
-def _unchecked(what: str, error: Exception) -> Refused:
-    record(f"{what} not checked", error=type(error).__name__)
+def _unchecked(what: str, prompt: str, error: Exception) -> Refused:
+    told = _log_refusal(f"{what} not checked", prompt, error=type(error).__name__)
     return Refused(
         f"{what}: refused, because its check could not run ({type(error).__name__}: {error}); "
-        "mend that, or switch the check off in the policy file"
+        f"mend that, or switch the check off in the policy file{told}"
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from mcm.errors import UserError
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_SECRET_BYTES = 32
+_LOOKS, _PAUSE = 100, 0.01
+"""How often, and after how many seconds, a key that another process is writing is read again."""
 
 
 def home() -> Path:
@@ -34,45 +39,59 @@ def made_home() -> Path:
     return folder
 
 
+def unusable(path: Path, what: str, error: OSError) -> UserError:
+    """Return what to tell where the system lets nobody make, read or write what belongs there."""
+    return UserError(
+        f"{what}: {path} cannot be made, read or written ({error.strerror}); free some space, mend "
+        "its permissions, or set MCM_HOME to a folder that you can write"
+    )
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read from its first byte on.
 
     Raises:
         FileExistsError: There is one already.
+        OSError: It cannot be written; nothing half is left.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
-def secret(name: str, length: int = 32) -> bytes:
+def secret(name: str) -> bytes:
     """Return random bytes that stay the same for this user, made at first use.
 
+    Of two processes at once the first one's stand.
+
     Raises:
-        UserError: They cannot be made or read, or other users can read them.
+        UserError: They cannot be made or read, some are missing, or other users can reach them.
     """
     path = made_home() / f"{name}.key"
     try:
         if not path.exists():
-            _make_secret(path, length)
-        return read_private(path)
+            with suppress(FileExistsError):
+                write_private(path, secrets.token_bytes(_SECRET_BYTES))
+        return _read_secret(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: a key of mcm cannot be made or read here ({error.strerror}); mend the "
-            "folder's permissions, or set MCM_HOME to a folder that you can write"
-        ) from None
+        raise unusable(path, "key", error) from None
 
 
-def _make_secret(path: Path, length: int) -> None:
-    """Write random bytes; of two processes at once the first one's stand."""
-    partial = path.with_suffix(f".{secrets.token_hex(8)}")
-    write_private(partial, secrets.token_bytes(length))
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()
+def _read_secret(path: Path) -> bytes:
+    """Return a whole secret, which another process may be about to write."""
+    for _ in range(_LOOKS):
+        content = read_private(path)
+        if len(content) >= _SECRET_BYTES:
+            return content
+        time.sleep(_PAUSE)
+    raise UserError(
+        f"key: {path} is damaged: got {len(content)} bytes, expected {_SECRET_BYTES}; move it "
+        "away: a new one is made then, and ids and digests under the old one cannot be made again"
+    )
 
 
 def read_private(path: Path) -> bytes:
@@ -82,9 +101,10 @@ def read_private(path: Path) -> bytes:
         UserError: Others may.
         OSError: It cannot be read.
     """
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise UserError(
-            f"{path}: other users can read or change this key; run `chmod 600` on it, and take a "
-            "new key if somebody may have read it"
-        )
-    return path.read_bytes()
+    with path.open("rb") as file:
+        if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            raise UserError(
+                f"{path}: other users can read or change this key; run `chmod 600` on it, and take "
+                "a new key if somebody may have read it"
+            )
+        return file.read()

@@ -146,16 +146,28 @@ def active_policy() -> Policy:
     """Return the policy in force; its file and those that it builds on are read each time.
 
     Raises:
-        UserError: The file is missing, not YAML, or holds an unknown key or a wrong value.
+        UserError: The file is missing, cannot be read, is not YAML, or holds an unknown key or a
+            wrong value.
     """
     named = os.environ.get("MCM_POLICY")
     path = Path(named).expanduser() if named else home() / "policy.yaml"
-    if not named and not path.exists():
+    if not named and _is_missing(path):
         return Policy()
     policy = read(path, Policy)
     if off := policy.switched_off():
         _log_once(path, tuple(off))
     return policy
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is surely no file; one that cannot be looked at counts as there."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @cache

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mcm.errors import UserError
-from mcm.safety.credentials import Credentials, credentials
+from mcm.safety.credentials import Credentials, credentials, replaceable
 from mcm.safety.formats import HEAD, SIDECAR_TYPE, holds_manifest, media_type, read_sidecar
 from mcm.safety.manifest import definition, parent
 from mcm.safety.policy import ProvenanceSection
@@ -74,30 +75,40 @@ def _sign(
     signed = path.with_name(f"{path.name}.signed")
     claims = definition(title, kind, facts, _described(source))
     try:
-        context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
-        with c2pa.Builder(claims, context=context) as builder:
-            if source is not None:
-                _add_parent(builder, source)
-            with path.open("rb") as content, signed.open("w+b") as target:
-                if not embed:
-                    builder.set_no_embed()
-                written: BinaryIO = target if embed else io.BytesIO()
-                signer = make_signer(who, rules)
-                manifest = builder.sign(signer, kind if embed else OPAQUE, content, written)
+        with replaceable(who.local), _told(title, who, rules):
+            context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
+            with c2pa.Builder(claims, context=context) as builder:
+                if source is not None:
+                    _add_parent(builder, source)
+                with path.open("rb") as content, signed.open("w+b") as target:
+                    if not embed:
+                        builder.set_no_embed()
+                    written: BinaryIO = target if embed else io.BytesIO()
+                    signer = make_signer(who, rules)
+                    manifest = builder.sign(signer, kind if embed else OPAQUE, content, written)
         if embed:
             signed.replace(path)
-    except c2pa.C2paError as error:
-        whose = "the local signer" if who.local else str(rules.certificate)
-        raise UserError(
-            f"provenance: {title} cannot be signed with {whose} ({error}); expected a key and "
-            "a chain of certificates that fit together and that C2PA accepts"
-        ) from None
     finally:
         signed.unlink(missing_ok=True)
     if not embed:
         return sealed(bytes(manifest), SIDECAR_TYPE)
     seal(path, kind)
     return None
+
+
+@contextmanager
+def _told(title: str, who: Credentials, rules: ProvenanceSection) -> Iterator[None]:
+    """Tell what C2PA does not accept as a fault of the certificate or the key."""
+    import c2pa
+
+    try:
+        yield
+    except c2pa.C2paError as error:
+        whose = "the local signer" if who.local else str(rules.certificate)
+        raise UserError(
+            f"provenance: {title} cannot be signed with {whose} ({error}); expected a key and "
+            "a chain of certificates that fit together and that C2PA accepts"
+        ) from None
 
 
 def _add_parent(builder: c2pa.Builder, source: Path) -> None:

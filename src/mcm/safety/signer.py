@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mcm.errors import UserError
-from mcm.safety.credentials import Credentials, local_folder
+from mcm.safety.credentials import CHAIN, KEY, Credentials, local_folder
 from mcm.safety.policy import ProvenanceSection
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ def make_signer(who: Credentials, rules: ProvenanceSection) -> c2pa.Signer:
         key = load_pem_private_key(who.key, None)
         algorithm = c2pa.C2paSigningAlg[_algorithm(key)]
     except (ValueError, TypeError, KeyError) as error:
-        whose = rules.key or f"the local signer's ({local_folder()})"
         raise UserError(
-            f"provenance.key: {whose} cannot sign ({error}); expected the PEM of a private key "
-            f"without a passphrase: {KINDS}"
+            f"provenance.key: {rules.key or local_folder() / KEY} cannot sign ({error}); expected "
+            f"the PEM of a private key without a passphrase: {KINDS}"
         ) from None
     _check_pair(who, key, rules)
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -52,7 +51,7 @@ def _check_pair(who: Credentials, key: PrivateKeyTypes, rules: ProvenanceSection
     """Compare the key with that in the first certificate; c2pa would sign with any."""
     from cryptography.x509 import load_pem_x509_certificates
 
-    place = rules.certificate or local_folder()
+    place = rules.certificate or local_folder() / CHAIN
     try:
         first = load_pem_x509_certificates(who.chain)[0]
     except ValueError as error:
@@ -62,8 +61,8 @@ def _check_pair(who: Credentials, key: PrivateKeyTypes, rules: ProvenanceSection
         ) from None
     if first.public_key() != key.public_key():
         raise UserError(
-            f"provenance.key: {rules.key or place} is not the key of the first certificate in "
-            f"{place}; give the key that belongs to it"
+            f"provenance.key: {rules.key or local_folder() / KEY} is not the key of the first "
+            f"certificate in {place}; give the key that belongs to it"
         )
 
 
