@@ -325,6 +325,23 @@ def test_clips_of_other_frames_or_facts_bear_other_marks(home: Path, clean: Fram
     assert prepare(clean, "a", {}).mark in ids
 
 
+def test_every_file_stands_in_the_log_under_an_id_of_its_own(
+    home: Path, tmp_path: Path, clean: Frames
+) -> None:
+    sources = [save_image(frame, tmp_path / f"in-{frame.sum()}.png") for frame in clean[:2]]
+    save_video(clean[:3], tmp_path / "a.mp4", fps=8)
+    save_video(clean[3:6], tmp_path / "b.mp4", fps=8)
+    save_video(clean[6:9], tmp_path / "c.mp4", fps=8, metadata=FACTS, source=sources[0])
+    save_video(clean[9:12], tmp_path / "d.mp4", fps=8, metadata=FACTS, source=sources[1])
+    told = [json.loads(line) for line in (home / "audit.jsonl").read_text().splitlines()]
+    ids = {event["file"]: event["watermark"] for event in told}
+    assert len(ids) == len(set(ids.values())) == 6
+    for name in ("a.mp4", "d.mp4"):
+        report = inspect_manifest(tmp_path / name, RULES)
+        assert report.generation is not None
+        assert report.generation["watermark"] == ids[name]
+
+
 def test_switching_off_is_logged_and_told(
     home: Path, tmp_path: Path, clean: Frames, policy: Callable[[str], Path]
 ) -> None:
