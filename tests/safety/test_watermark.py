@@ -2,6 +2,7 @@
 
 import io
 import math
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -137,3 +138,16 @@ def test_pilot_is_the_same_for_every_payload() -> None:
     for payload in (0, ID):
         assert np.array_equal(tile(payload) * mask, signs)
     assert set(np.unique(tile(ID))) == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("shape", [(1, 6272, 137, 3), (2, 96, 9000, 3)])
+def test_long_strips_take_little_memory_and_bear_the_mark(shape: tuple[int, ...]) -> None:
+    strip = np.random.default_rng(0).integers(100, 140, shape, dtype=np.uint8)
+    marked = find(embed(strip, 77))
+    assert marked is not None
+    assert marked.payload == 77
+    tracemalloc.start()
+    assert find(strip) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200 << 20

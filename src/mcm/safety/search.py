@@ -29,6 +29,8 @@ UNMOVED, ANYWHERE = 1, 2**23
 
 _FRAMES, _QUICK_FRAMES = 16, 3
 _FINEST = 4
+_MOST_TILES = 4
+"""Tiles of a long side that are looked at: the mark repeats itself."""
 _SCALES = np.exp(np.arange(0, 0.42, 0.02))
 _MOST_STRETCH = 0.25
 _CANDIDATES = 6
@@ -94,6 +96,8 @@ def find(frames: NDArray[np.uint8]) -> Mark | None:
     """Return the mark of frames, uint8, (t, h, w, 3), or ``None``; looks at 16 of them."""
     if not len(frames) or min(frames.shape[1:3]) < SIDE or max(frames.shape[1:3]) > 1 << 14:
         return None
+    most = _MOST_TILES * min(frames.shape[1:3])
+    frames = frames[:, :most, :most]
     luma_thw = np.stack([_shrunk(luma(frame)) for frame in _spread(frames, _FRAMES)])
     size = min(luma_thw.shape[1:]) / SIDE
     seen, quick = _Seen(luma_thw), _Seen(luma_thw[:: -(-len(luma_thw) // _QUICK_FRAMES)])
