@@ -163,7 +163,7 @@ def _is_missing(path: Path) -> bool:
     """Whether there is surely no file; one that cannot be looked at counts as there."""
     try:
         path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
         return False
