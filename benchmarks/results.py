@@ -181,7 +181,7 @@ def _best(
 
 
 def _cell(result: Mapping[str, Any] | None, best: float | None) -> str:
-    if result is None:
+    if result is None or not _has(result):
         return "–"
     value, *interval = cell(Result(**result)).split(" ", 1)
     return " ".join([f"**{value}**" if result["value"] == best else value, *interval])

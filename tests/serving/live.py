@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.backbones.tiny import load_tiny, make_tiny_animatediff
 from tests.sampling.fake import make_model
 
 from mcm.backbones.adapters import save_adapter
+from mcm.serving import clips
 from mcm.serving.config import ServeConfig
 from mcm.serving.keys import Keys
 from mcm.serving.models import Models, ServedModel
@@ -64,6 +66,26 @@ class Held:
     def _held(self, *arguments: Any) -> Any:
         assert self._steps.acquire(timeout=120)
         return self._predict(*arguments)
+
+
+class SlowWriting:
+    """Clips are converted only once it is allowed.
+
+    Attributes:
+        begun: Set when the first conversion begins.
+        go_on: Set it to allow them.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        write = clips._write_format
+
+        def slowly(folder: Path, kind: str) -> None:
+            self.begun.set()
+            assert self.go_on.wait(60)
+            write(folder, kind)
+
+        monkeypatch.setattr(clips, "_write_format", slowly)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serving.live import Held, running, wait_until
+from tests.serving.live import Held, SlowWriting, running, wait_until
 
 from mcm.media import FORMATS
 from mcm.sampling.samplers import SAMPLERS
@@ -237,13 +237,6 @@ def test_health_and_finished_files_wait_for_no_conversion(
 def test_a_clip_deleted_during_its_download_is_404(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, write = threading.Event(), threading.Event(), clip_module._write_format
-
-    def slowly(folder: Path, kind: str) -> None:
-        begun.set()
-        assert go_on.wait(60)
-        write(folder, kind)
-
     with (
         running(tmp_path) as server,
         httpx.Client(base_url=server.address, timeout=60) as http,
@@ -251,13 +244,13 @@ def test_a_clip_deleted_during_its_download_is_404(
     ):
         id = http.post("/v1/videos", json=OK).json()["id"]
         completed(http, id)
-        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        slow = SlowWriting(monkeypatch)
         address = f"{server.address}/v1/videos/{id}"
         asked = pool.submit(httpx.get, f"{address}/content?format=sheet", timeout=60)
-        assert begun.wait(60)
+        assert slow.begun.wait(60)
         deleted = pool.submit(httpx.delete, address, timeout=60)
         wait_until(lambda: http.get(f"/v1/videos/{id}").status_code == 404)
-        go_on.set()
+        slow.go_on.set()
         assert deleted.result().status_code == 200
         assert asked.result().status_code in (200, 404)
         assert list((tmp_path / "clips").iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.live import Held, fake_models, wait_until
+from tests.serving.live import Held, SlowWriting, fake_models, wait_until
 
 from mcm.media import read_metadata
 from mcm.serving import clips as clip_module
@@ -214,21 +214,14 @@ def test_what_a_killed_server_left_is_tidied_and_nothing_else(tmp_path: Path) ->
 def test_a_clip_deleted_while_it_is_converted_stays_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    begun, go_on, write = threading.Event(), threading.Event(), clip_module._write_format
-
-    def slowly(folder: Path, kind: str) -> None:
-        begun.set()
-        assert go_on.wait(60)
-        write(folder, kind)
-
     with serving(tmp_path) as service, ThreadPoolExecutor(2) as pool:
         job = finish(service, ask(service))
-        monkeypatch.setattr(clip_module, "_write_format", slowly)
+        slow = SlowWriting(monkeypatch)
         asked = pool.submit(service.file, job, format)
-        assert begun.wait(60)
+        assert slow.begun.wait(60)
         deleted = pool.submit(service.delete, job)
         wait_until(lambda: service.store.get(job.id, "me") is None)
-        go_on.set()
+        slow.go_on.set()
         deleted.result(60)
         with suppress(FileNotFoundError):
             asked.result(60)

@@ -85,10 +85,7 @@ def evaluate_models(
     Warns:
         ModelWarning: Metrics cannot be measured, as a judge's network is not there.
     """
-    if isinstance(models, str) or not models:
-        raise UserError(
-            f"models: got {models!r:.60}, expected a list of at least one, as ['fluent']"
-        )
+    _check_some(models)
     number, of = part
     if number >= of:
         raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
@@ -105,6 +102,13 @@ def evaluate_models(
     _tell_missing(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
     return _evaluated(suite, Part(number, of), Gallery(output, keys, chosen.fps))
+
+
+def _check_some(models: Sequence[str]) -> None:
+    if isinstance(models, str) or not models:
+        raise UserError(
+            f"models: got {models!r:.60}, expected a list of at least one, as ['fluent']"
+        )
 
 
 def _evaluated(suite: Suite, part: Part, gallery: Gallery) -> Evaluation:

@@ -8,6 +8,7 @@ from typing import Any
 from mcm.safety.claims import ManifestReport
 from mcm.safety.detector import Detection
 from mcm.safety.search import Mark
+from mcm.safety.wording import worded
 
 FOUND, NOTHING, ALTERED, UNKNOWN = 0, 3, 4, 5
 """Exit codes of `mcm verify`: for several files, the highest counts."""
@@ -143,8 +144,6 @@ class Report:
 
     def as_text(self) -> str:
         """Return the report for a reader."""
-        from mcm.safety.wording import worded
-
         return worded(self)
 
 

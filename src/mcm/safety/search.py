@@ -77,7 +77,7 @@ class _Seen:
 
     def __init__(self, luma_thw: Array) -> None:
         self.luma_thw = luma_thw
-        self._rows: dict[tuple[float, float], Array] = {}
+        self._height, self._rows = 0.0, dict[float, Array]()
 
     def folded(self, height: float, width: float, down: float, right: float) -> Array:
         """Return the weights of a grid's cells, all frames and tiles together, (SIDE, SIDE)."""
@@ -85,11 +85,16 @@ class _Seen:
         return _fold(whitened(self._averaged(height, down) @ columns.T).sum(0))
 
     def _averaged(self, height: float, down: float) -> Array:
-        """Return the rows of a grid, (t, i, w): most of the work, and the same for many widths."""
-        if (height, down) not in self._rows:
+        """Return the rows of a grid, (t, i, w): most of the work, and the same for many widths.
+
+        Those of the height that was asked for last are kept, as widths are tried height by height.
+        """
+        if height != self._height:
+            self._height, self._rows = height, {}
+        if down not in self._rows:
             rows = averaging(self.luma_thw.shape[1], height, down)
-            self._rows[height, down] = rows @ self.luma_thw
-        return self._rows[height, down]
+            self._rows[down] = rows @ self.luma_thw
+        return self._rows[down]
 
 
 def find(frames: NDArray[np.uint8]) -> Mark | None:

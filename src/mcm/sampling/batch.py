@@ -22,7 +22,7 @@ from mcm.sampling.samplers import OnStep, find_sampler
 if TYPE_CHECKING:
     from mcm.sampling.pipeline import VideoModel
 
-_OF_THE_CALLER = 5
+_OF_THE_CALLER = 4
 """How far the caller of `VideoModel.generate_batch` is from the warning."""
 
 
@@ -107,4 +107,4 @@ def _warn(model: VideoModel, prompts: Sequence[str], settings: Settings) -> None
     if settings.negative_prompt and settings.guidance == 1:
         told.append("negative_prompt: has no effect without guidance; set guidance above 1")
     for message in told:
-        warnings.warn(message, ModelWarning, stacklevel=_OF_THE_CALLER - 1)
+        warnings.warn(message, ModelWarning, stacklevel=_OF_THE_CALLER)

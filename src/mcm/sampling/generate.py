@@ -55,12 +55,7 @@ def generate_files(
         print(f"{left} of {len(planned)} clips exist already and stay as they are", file=stream)
     if not jobs:
         return []
-    start = time.perf_counter()
-    from mcm.sampling.pipeline import load
-
-    with warnings_to(stream):
-        model = load(request.model, request.device, request.dtype)
-    print(f"{model.name} loaded in {time.perf_counter() - start:.2f} s", file=stream)
+    model = _load(request, stream)
     if request.image is not None or request.control is not None:
         from mcm.sampling.pictures import read_pictures
 
@@ -84,6 +79,16 @@ def generate_files(
         rows = "\n".join(f"  {row}" for row in failed)
         raise IncompleteError(f"{len(failed)} of {len(jobs)} clips could not be made:\n{rows}")
     return paths
+
+
+def _load(request: GenerateRequest, stream: TextIO) -> VideoModel:
+    start = time.perf_counter()
+    from mcm.sampling.pipeline import load
+
+    with warnings_to(stream):
+        model = load(request.model, request.device, request.dtype)
+    print(f"{model.name} loaded in {time.perf_counter() - start:.2f} s", file=stream)
+    return model
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[list[Job]]:
