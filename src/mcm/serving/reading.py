@@ -13,6 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
+_OPEN_FILES = Path("/dev/fd")
+"""Where POSIX names the files that a process holds open, deleted ones too."""
+
 
 def readable(to: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
     """Return a decorator that lets a router answer GET, and HEAD the same without a body.
@@ -32,7 +35,7 @@ def readable(to: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], E
 
 
 class Download(FileResponse):
-    """A file of a clip, or 404 where the clip was deleted before it is sent."""
+    """A file of a clip, or 404 where it was deleted; deleted while it is sent, it arrives whole."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file.
@@ -40,6 +43,11 @@ class Download(FileResponse):
         Raises:
             HTTPException: It is not there any more.
         """
-        if not await run_in_threadpool(Path(self.path).is_file):
-            raise HTTPException(404, "the video was deleted")
-        await super().__call__(scope, receive, send)
+        try:
+            held = await run_in_threadpool(open, self.path, "rb")
+        except FileNotFoundError:
+            raise HTTPException(404, "the video was deleted") from None
+        with held:
+            if _OPEN_FILES.is_dir():
+                self.path = _OPEN_FILES / str(held.fileno())
+            await super().__call__(scope, receive, send)
