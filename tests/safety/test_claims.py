@@ -106,12 +106,15 @@ def test_the_report_says_whether_the_manifest_claims_a_generated_clip(
 def test_an_ingredient_that_was_altered_is_told(
     signed: bytes, tmp_path: Path, clean: Frames
 ) -> None:
-    origin, altered = tmp_path / "in.mp4", tmp_path / "alt.mp4"
+    origin = tmp_path / "in.mp4"
     origin.write_bytes(signed)
-    changed = bytearray(signed)
-    changed[len(signed) // 2] ^= 1
-    altered.write_bytes(changed)
-    for source, told in ((origin, "in.mp4"), (altered, "alt.mp4 (altered before it was edited)")):
+    cases = [(origin, "in.mp4")]
+    for name, place in (("content.mp4", len(signed) // 2), ("seal.mp4", len(signed) - 1)):
+        changed = bytearray(signed)
+        changed[place] ^= 1
+        (tmp_path / name).write_bytes(changed)
+        cases.append((tmp_path / name, f"{name} (altered before it was edited)"))
+    for source, told in cases:
         path = tmp_path / f"out-{source.name}"
         save_video(clean[:3], path, fps=8, metadata=FACTS, source=source)
         found = verify(path)

@@ -127,11 +127,12 @@ def test_words_about_manifests_are_none(tmp_path: Path) -> None:
     assert inspect_manifest(tmp_path / "a.txt", RULES).state == "absent"
 
 
+@pytest.mark.parametrize("content", ["nothing", "", "# none yet\n"])
 def test_anchors_that_are_no_certificates_are_the_policys_fault(
-    signed: bytes, tmp_path: Path
+    content: str, signed: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(signed)
-    (tmp_path / "anchors.pem").write_text("nothing")
+    (tmp_path / "anchors.pem").write_text(content)
     rules = ProvenanceSection(anchors=(tmp_path / "anchors.pem",))
     with pytest.raises(UserError, match=r"provenance\.anchors: .*anchors\.pem cannot be used"):
         inspect_manifest(tmp_path / "a.mp4", rules)

@@ -27,11 +27,10 @@ from mcm.safety.credentials import (
     credentials,
     local_folder,
 )
-from mcm.safety.formats import sidecar_of
+from mcm.safety.formats import OPAQUE, sidecar_of
 from mcm.safety.home import secret, write_private
 from mcm.safety.inspection import inspect_manifest
 from mcm.safety.policy import ProvenanceSection
-from mcm.safety.provenance import OPAQUE
 from mcm.safety.publishing import prepare
 from mcm.safety.verify import verify
 

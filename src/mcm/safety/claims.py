@@ -88,7 +88,8 @@ def report(store: dict[str, Any], trust: Trust, unsealed: bool) -> ManifestRepor
     faults = [code for code in codes if not code.startswith(_OF_SIGNER)]
     faults += [UNSEALED] if unsealed else []
     faults += [] if faults or _verified(store, codes) else ["validation_state.invalid"]
-    own = _dict(assertions.get(GENERATION)).get("generation")
+    own = _dict(assertions.get(GENERATION))
+    generation = own.get("generation")
     return ManifestReport(
         state="altered" if faults else "valid",
         signer=_text(signature.get("common_name")) or _text(signature.get("issuer")),
@@ -102,8 +103,8 @@ def report(store: dict[str, Any], trust: Trust, unsealed: bool) -> ManifestRepor
             for source in _texts(action.get("digitalSourceType") for action in actions)
         ],
         ingredients=[_title(one) for one in ingredients],
-        damaged=[_title(one) for one in ingredients if _is_damaged(one)],
-        generation=own if isinstance(own, dict) else None,
+        damaged=[_title(one) for one in ingredients if _is_damaged(one, _dict(own.get("source")))],
+        generation=generation if isinstance(generation, dict) else None,
     )
 
 
@@ -118,7 +119,10 @@ def _verified(store: dict[str, Any], codes: list[str]) -> bool:
     return doubted and "claimSignature.validated" in fits and bool(content)
 
 
-def _is_damaged(ingredient: dict[str, Any]) -> bool:
+def _is_damaged(ingredient: dict[str, Any], source: dict[str, Any]) -> bool:
+    """Whether c2pa found its manifest altered, or mcm, which edited it, that of its source."""
+    if source.get("manifest") == "altered" and ingredient.get("relationship") == "parentOf":
+        return True
     results = _dict(_dict(ingredient.get("validation_results")).get("activeManifest"))
     codes = _codes(results.get("failure")) + _codes(ingredient.get("validation_status"))
     return any(not code.startswith(_OF_SIGNER) for code in codes)

@@ -43,6 +43,8 @@ _EMBEDDABLE = (
 )
 HEAD = 16
 """Bytes that tell a type."""
+OPAQUE = "application/zip"
+"""c2pa has no handler for WebM; under this type it hashes a file whole, whatever it holds."""
 
 
 def media_type(head: bytes) -> str:

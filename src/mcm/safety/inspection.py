@@ -12,13 +12,13 @@ from mcm.safety.claims import ManifestReport, Trust, own_assertion, report
 from mcm.safety.credentials import ROOT, local_folder, read_pem
 from mcm.safety.formats import (
     HEAD,
+    OPAQUE,
     SIDECAR_TYPE,
     UNKNOWN,
     holds_manifest,
     media_type,
     read_sidecar,
 )
-from mcm.safety.provenance import OPAQUE
 from mcm.safety.seal import BOXED, is_sealed, seal_fits
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _anchored(rules: ProvenanceSection) -> c2pa.Context:
     """Return the settings of a reader that trusts the policy's authorities."""
     import c2pa
 
-    anchors = "\n".join(read_pem(path).decode("ascii", "replace") for path in rules.anchors)
+    anchors = "\n".join(_certificates(path) for path in rules.anchors)
     try:
         return _context(anchors)
     except c2pa.C2paError as error:
@@ -97,6 +97,16 @@ def _anchored(rules: ProvenanceSection) -> c2pa.Context:
             f"provenance.anchors: {', '.join(map(str, rules.anchors))} cannot be used ({error}); "
             "expected PEM files of certificates"
         ) from None
+
+
+def _certificates(path: Path) -> str:
+    found = read_pem(path).decode("ascii", "replace")
+    if "-----BEGIN CERTIFICATE-----" not in found:
+        raise UserError(
+            f"provenance.anchors: {path} cannot be used (no certificate is in it); expected a PEM "
+            "file of certificates"
+        )
+    return found
 
 
 def _own_context() -> c2pa.Context | None:

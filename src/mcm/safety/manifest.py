@@ -29,8 +29,9 @@ def definition(
         title: Name of the file.
         format: Its media type.
         facts: JSON-ready: model, adapter, prompt, seed, settings, watermark.
-        source: Name and SHA-256 of the file that was edited, if one was. Of frames that were
-            edited without a file, the manifest says that not all of the clip was generated.
+        source: Name and SHA-256 of the file that was edited and state of its manifest, if one
+            was. Of frames that were edited without a file, the manifest says that not all of the
+            clip was generated.
     """
     agent = {"name": "mcm", "version": __version__}
     now = datetime.now(UTC).isoformat(timespec="seconds")

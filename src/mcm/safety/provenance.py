@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mcm.errors import UserError
 from mcm.safety.credentials import Credentials, credentials, replaceable
-from mcm.safety.formats import HEAD, SIDECAR_TYPE, holds_manifest, media_type, read_sidecar
+from mcm.safety.formats import (
+    HEAD,
+    OPAQUE,
+    SIDECAR_TYPE,
+    holds_manifest,
+    media_type,
+    read_sidecar,
+)
+from mcm.safety.inspection import inspect_manifest
 from mcm.safety.manifest import definition, parent
 from mcm.safety.policy import ProvenanceSection
 from mcm.safety.seal import seal, sealed
@@ -21,8 +29,6 @@ from mcm.safety.signer import make_signer
 if TYPE_CHECKING:
     import c2pa
 
-OPAQUE = "application/zip"
-"""c2pa has no handler for WebM; under this type it hashes a file whole, whatever it holds."""
 _SIDECAR = "source.c2pa"
 _SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
@@ -73,7 +79,7 @@ def _sign(
     kind = _type_of(path)
     embed = holds_manifest(kind)
     signed = path.with_name(f"{path.name}.signed")
-    claims = definition(title, kind, facts, _described(source))
+    claims = definition(title, kind, facts, _described(source, rules))
     try:
         with replaceable(who.local), _told(title, who, rules):
             context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
@@ -142,7 +148,8 @@ def _beside(content: BinaryIO, readable: str, sidecar: bytes) -> dict[str, Any]:
     return {"manifest_data": data, "active_manifest": active, "validation_results": results}
 
 
-def _described(source: Path | None) -> dict[str, Any] | None:
+def _described(source: Path | None, rules: ProvenanceSection) -> dict[str, Any] | None:
+    """Return what our own assertion says of the file that was edited, and of its manifest."""
     if source is None:
         return None
     try:
@@ -153,7 +160,8 @@ def _described(source: Path | None) -> dict[str, Any] | None:
             f"provenance: {source}, which was edited, cannot be read ({error.strerror}); leave it "
             "where it was until the clip is saved"
         ) from None
-    return {"name": source.name, "sha256": digest}
+    state = inspect_manifest(source, rules).state
+    return {"name": source.name, "sha256": digest, "manifest": state}
 
 
 def _type_of(path: Path) -> str:
