@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from mcm.errors import UserError
 from mcm.serving import page_choices as choices
 from mcm.serving import page_html as html
-from mcm.serving.api import check_key
+from mcm.serving.access import check_key
 from mcm.serving.intake import VideoRequest
 from mcm.serving.keys import ANYONE, Keys
 from mcm.serving.models import ServedModel

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from mcm.safety.examiner import Examiner
 from mcm.safety.formats import sidecar_of
 from mcm.safety.report import Report
-from mcm.serving.errors import ErrorBody
+from mcm.serving.access import FAULTS
 
 MOST_FILE = 2**26
 """Bytes of a file that is looked at, together with its manifest."""
@@ -45,7 +45,7 @@ _ANY_FILE = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"schema": {"type": "object"}}, "text/plain": {}}},
-    **{status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 415)},
+    **FAULTS,
 }
 
 router = APIRouter(responses=_ANSWERS)
