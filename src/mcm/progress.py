@@ -103,6 +103,7 @@ def progress(
     total: int | None = None,
     *,
     done: int = 0,
+    seconds: float | None = None,
     visible: bool = True,
     stream: TextIO | None = None,
     clock: Clock = time.monotonic,
@@ -116,12 +117,13 @@ def progress(
         description: What is being done, such as `cache videos`.
         total: Amount of work, or `None` when unknown.
         done: What an earlier run did; counts for the bar, not for the rate.
+        seconds: Time after which the work ends even if some remains.
         visible: `False` shows nothing.
         stream: Where to write instead.
         clock: Where the time comes from.
     """
     stream = stream or sys.stderr
-    meter = Meter(total, clock, done)
+    meter = Meter(total, clock, done, seconds=seconds)
     if not visible:
         yield Bar(meter, lambda _: None)
     elif stream.isatty():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,32 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     fresh = nn.Linear(3, 1)
     assert averaged(fresh, tmp_path / "broken") == 60
     assert torch.equal(fresh.weight, whole.weight)
+
+
+def test_an_interrupted_run_is_saved_and_goes_on_as_if_it_was_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def losses(step: int) -> dict[str, Tensor]:
+        if step == 22:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss_of(module, step)
+
+    whole = run(tmp_path / "whole", 60)
+    torch.manual_seed(0)
+    module = nn.Linear(3, 1)
+    config = LoopConfig(steps=60, lr=0.05, warmup=5, log_every=10, ema_decay=0.9)
+    with pytest.raises(SystemExit) as ended:
+        train(module, losses, lambda n: range(n, 60), config, tmp_path / "broken")
+    assert ended.value.code == 130
+    assert "interrupted at step 23; saved" in capsys.readouterr().err
+    assert torch.equal(run(tmp_path / "broken", 60).weight, whole.weight)
+
+
+def test_the_bar_shows_rate_and_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, 20)
+    assert "train: 20/20 (100%)" in capsys.readouterr().err
 
 
 def test_first_row_of_a_resumed_run_is_a_mean(tmp_path: Path) -> None:

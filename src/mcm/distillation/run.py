@@ -16,13 +16,13 @@ from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype
 from mcm.distillation import checkpoints
 from mcm.distillation.feed import Feed
-from mcm.distillation.interrupts import EXIT_CODE
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
 from mcm.distillation.student import AUXILIARY, read_auxiliary, write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
 from mcm.errors import UserError
+from mcm.interrupts import EXIT_CODE
 from mcm.recipe import FILE_NAME, save
 from mcm.sampling.catalog import STUDENT_FOLDER, find_student
 from mcm.settings import Recipe

@@ -15,10 +15,10 @@ from mcm.distillation import checkpoints
 from mcm.distillation.batch import DistillBatch
 from mcm.distillation.callbacks import Callback, Report
 from mcm.distillation.feed import Feed
-from mcm.distillation.interrupts import StopRequest, stop_requests
 from mcm.distillation.learner import Learner, NonFiniteGuard
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.randomness import seed_step
+from mcm.interrupts import StopRequest, stop_requests
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcm.interrupts import EXIT_CODE, stop_requests
+from mcm.progress import progress
 from mcm.teacher.optimizers import optimizers_for
 
 Batch = Any
@@ -111,6 +114,9 @@ def train(
 
     Returns:
         The number of steps done so far.
+
+    Raises:
+        SystemExit: Code 130, when Ctrl-C or SIGTERM ended the run; it was saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -120,27 +126,34 @@ def train(
     _trim_log(folder, step)
     start = saved = time.monotonic()
     past: dict[str, list[float]] = {}
-    for batch in batches_from(step):
-        if step >= config.steps or (minutes and time.monotonic() - start > minutes * 60):
-            break
-        _set_rates(optimizers, learning_rate(step, config))
-        losses = loss_of(batch)
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        step += 1
-        average.update(module, step)
-        for name, value in losses.items():
-            past.setdefault(name, []).append(float(value.detach()))
-        if step % config.log_every == 0:
-            _log(folder, step, seconds + time.monotonic() - start, past)
-            past = {}
-        if time.monotonic() - saved > config.save_minutes * 60:
-            _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
-            saved = time.monotonic()
-    _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
+    limit = minutes * 60 if minutes else math.inf
+    bar_of = progress("train", config.steps, done=step, seconds=minutes and limit)
+    with stop_requests() as stop, bar_of as bar:
+        for batch in batches_from(step):
+            if stop.asked or step >= config.steps or time.monotonic() - start > limit:
+                break
+            _set_rates(optimizers, learning_rate(step, config))
+            losses = loss_of(batch)
+            torch.stack(list(losses.values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            step += 1
+            average.update(module, step)
+            bar.advance()
+            for name, value in losses.items():
+                past.setdefault(name, []).append(float(value.detach()))
+            if step % config.log_every == 0:
+                _log(folder, step, seconds + time.monotonic() - start, past)
+                past = {}
+            if time.monotonic() - saved > config.save_minutes * 60:
+                _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
+                saved = time.monotonic()
+        _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
+    if stop.asked:
+        print(f"interrupted at step {step}; saved, the same command goes on", file=sys.stderr)
+        raise SystemExit(EXIT_CODE)
     average.copy_to(module)
     return step
 
