@@ -179,6 +179,9 @@ class CriticSection(Section):
 
     weight: NonNegative = 0.0
     """λ_adv, factor of the adversarial loss; 0 trains without a critic."""
+    most_pull: Positive | None = None
+    """Largest gradient of the loss at the clean latents, in multiples of the motion loss's there;
+    null: no bound."""
     backbone: Literal["efficientnet", "dinov2", "scratch"] = "efficientnet"
     """Feature network of the critic; the first two are pretrained and frozen."""
     levels: Annotated[tuple[CountOrZero, ...], Strict(False)] | None = None
@@ -220,6 +223,8 @@ class ClipCriticSection(Section):
 
     weight: NonNegative = 0.0
     """Factor of its loss for the student; 0 trains without it."""
+    most_pull: Positive | None = None
+    """As `critic.most_pull`."""
     backbone: Literal["scratch", "teacher"] = "scratch"
     """What it sees: `scratch` the latents themselves, `teacher` what the frozen teacher holds in
     its middle when it is given the latents with noise on them."""

@@ -309,6 +309,29 @@ def test_relativistic_critic(objective_of: Make, recipe_of: Any, batch: DistillB
     assert losses.parts["adversarial"] > 0
 
 
+@pytest.mark.parametrize("judge_generated", [False, True])
+@pytest.mark.parametrize("name", ["critic", "clip_critic"])
+def test_a_critic_pulls_no_harder_than_it_may(
+    name: str, judge_generated: bool, objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    def student_gradient(**section: float) -> Tensor:
+        sections = {"critic": {"weight": 0.0}} | {name: section}
+        recipe = recipe_of(**sections, trajectories={"judge_generated": judge_generated})
+        objective = objective_of(recipe)
+        scatter(objective)
+        objective.step(batch, seeded()).total.backward()
+        found = objective.backbone.adapter_parameters(STUDENT).values()
+        return torch.cat([p.grad.flatten() for p in found if p.grad is not None])
+
+    motion_alone = student_gradient(weight=1e-12)
+    free = student_gradient(weight=0.5)
+    assert not torch.allclose(free, motion_alone, rtol=1e-3)
+    torch.testing.assert_close(student_gradient(weight=0.5, most_pull=1e9), free)
+    torch.testing.assert_close(student_gradient(weight=0.5, most_pull=1e-9), motion_alone)
+    double = [student_gradient(weight=weight, most_pull=1e-3) for weight in (50.0, 100.0)]
+    torch.testing.assert_close(*double)
+
+
 def test_a_clip_critic_alone_trains_student_and_itself_apart(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:

@@ -51,6 +51,15 @@ class Critics(nn.Module):
         factors["clip_adversarial"] = self.variant.clip_critic.weight
         return {name: factor for name, factor in factors.items() if factor > 0}
 
+    @property
+    def most_pulls(self) -> dict[str, float | None]:
+        """How hard those losses may pull at the clean latents, in the motion loss's pulls."""
+        sections = {
+            "adversarial": self.variant.critic,
+            "clip_adversarial": self.variant.clip_critic,
+        }
+        return {name: section.most_pull for name, section in sections.items()}
+
     def view(
         self, batch: DistillBatch, x0_bcthw: Tensor, condition: Condition, draws: Draws
     ) -> Judged:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mcm.backbones.base import Backbone, Condition
 from mcm.diffusion import SolverGrid, convert, ddim_step, l2, pseudo_huber
+from mcm.distillation.balance import held, pull
 from mcm.distillation.batch import DistillBatch, Judged, Losses
 from mcm.distillation.critics import Critics, full_precision
 from mcm.distillation.draws import DrawConfig, Draws, draw
@@ -111,7 +112,8 @@ class MotionConsistency(nn.Module):
         transition = self.transition(batch, draws)
         student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
         motion = self.motion_loss(*self.arrivals(transition, student, self.target(transition)))
-        total, parts = self.variant.motion.weight * motion, {"motion": motion.detach()}
+        total = weighted = self.variant.motion.weight * motion
+        parts = {"motion": motion.detach()}
         if not self.critics.weights:
             return Losses(total, parts)
         x0 = student
@@ -119,7 +121,10 @@ class MotionConsistency(nn.Module):
             x0 = select(draws.real_b, student, transition.x0_bcthw)
         judged = self.critics.view(batch, x0, transition.condition, draws)
         for name, loss in self.critics.student_losses(judged, generator).items():
-            total = total + self.critics.weights[name] * loss
+            term, most = self.critics.weights[name] * loss, self.critics.most_pulls[name]
+            if most is not None:
+                term = held(term, x0, most * pull(weighted, student))
+            total = total + term
             parts[name] = loss.detach()
         return Losses(total, parts, judged.detach())
 
