@@ -19,8 +19,8 @@ def pull(loss: Tensor, at: Tensor) -> Tensor:
         loss: A scalar.
         at: What it depends on, such as clean latents.
     """
-    (gradient,) = torch.autograd.grad(loss, at, retain_graph=True)
-    return gradient.norm()
+    length: Tensor = torch.autograd.grad(loss, at, retain_graph=True)[0].norm()
+    return length
 
 
 def held(loss: Tensor, at: Tensor, most: Tensor) -> Tensor:
@@ -31,6 +31,8 @@ def held(loss: Tensor, at: Tensor, most: Tensor) -> Tensor:
         at: The only thing through which it will be differentiated.
         most: Largest norm of its gradient there.
     """
-    (gradient,) = torch.autograd.grad(loss, at)
-    factor = (most / gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)).clamp(max=1)
-    return loss.detach() + (factor * gradient * (at - at.detach())).sum()
+    gradient: Tensor = torch.autograd.grad(loss, at)[0]
+    tiny = torch.finfo(gradient.dtype).tiny
+    factor = (most / gradient.norm().clamp_min(tiny)).clamp(max=1)
+    same: Tensor = loss.detach() + (factor * gradient * (at - at.detach())).sum()
+    return same

@@ -54,11 +54,8 @@ class Critics(nn.Module):
     @property
     def most_pulls(self) -> dict[str, float | None]:
         """How hard those losses may pull at the clean latents, in the motion loss's pulls."""
-        sections = {
-            "adversarial": self.variant.critic,
-            "clip_adversarial": self.variant.clip_critic,
-        }
-        return {name: section.most_pull for name, section in sections.items()}
+        frame, clip = self.variant.critic.most_pull, self.variant.clip_critic.most_pull
+        return {"adversarial": frame, "clip_adversarial": clip}
 
     def view(
         self, batch: DistillBatch, x0_bcthw: Tensor, condition: Condition, draws: Draws
