@@ -52,10 +52,11 @@ class Critics(nn.Module):
         return {name: factor for name, factor in factors.items() if factor > 0}
 
     @property
-    def most_pulls(self) -> dict[str, float | None]:
-        """How hard those losses may pull at the clean latents, in the motion loss's pulls."""
-        frame, clip = self.variant.critic.most_pull, self.variant.clip_critic.most_pull
-        return {"adversarial": frame, "clip_adversarial": clip}
+    def most_pulls(self) -> dict[str, float]:
+        """How many of the motion loss's pulls at the latents those with a bound may have."""
+        bounds = {"adversarial": self.variant.critic.most_pull}
+        bounds["clip_adversarial"] = self.variant.clip_critic.most_pull
+        return {name: most for name, most in bounds.items() if most and name in self.weights}
 
     def view(
         self, batch: DistillBatch, x0_bcthw: Tensor, condition: Condition, draws: Draws

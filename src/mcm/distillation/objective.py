@@ -120,10 +120,12 @@ class MotionConsistency(nn.Module):
         if self.variant.trajectories.judge_generated:
             x0 = select(draws.real_b, student, transition.x0_bcthw)
         judged = self.critics.view(batch, x0, transition.condition, draws)
+        bounds = self.critics.most_pulls
+        ours = pull(weighted, student) if bounds else None
         for name, loss in self.critics.student_losses(judged, generator).items():
-            term, most = self.critics.weights[name] * loss, self.critics.most_pulls[name]
-            if most is not None:
-                term = held(term, x0, most * pull(weighted, student))
+            term = self.critics.weights[name] * loss
+            if ours is not None and name in bounds:
+                term = held(term, x0, bounds[name] * ours)
             total = total + term
             parts[name] = loss.detach()
         return Losses(total, parts, judged.detach())

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -36,6 +37,14 @@ _SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class _Edited:
+    """A file that was edited, and what our own assertion says of it and of its manifest."""
+
+    file: Path
+    facts: dict[str, str]
+
+
 def sign_file(
     path: Path,
     title: str,
@@ -58,12 +67,12 @@ def sign_file(
     Raises:
         UserError: The certificate or key does not serve.
     """
-    signers = credentials(rules)
+    signers, edited = credentials(rules), _edited(source, rules)
     if path.is_dir():
         for file in sorted(path.iterdir()):
-            _sign(file, f"{title}/{file.name}", facts, signers, rules, source)
+            _sign(file, f"{title}/{file.name}", facts, signers, rules, edited)
         return None
-    return _sign(path, title, facts, signers, rules, source)
+    return _sign(path, title, facts, signers, rules, edited)
 
 
 def _sign(
@@ -72,20 +81,20 @@ def _sign(
     facts: Mapping[str, Any],
     who: Credentials,
     rules: ProvenanceSection,
-    source: Path | None,
+    edited: _Edited | None,
 ) -> bytes | None:
     import c2pa
 
     kind = _type_of(path)
     embed = holds_manifest(kind)
     signed = path.with_name(f"{path.name}.signed")
-    claims = definition(title, kind, facts, _described(source, rules))
+    claims = definition(title, kind, facts, edited.facts if edited else None)
     try:
         with replaceable(who.local), _told(title, who, rules):
             context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
             with c2pa.Builder(claims, context=context) as builder:
-                if source is not None:
-                    _add_parent(builder, source)
+                if edited is not None:
+                    _add_parent(builder, edited.file)
                 with path.open("rb") as content, signed.open("w+b") as target:
                     if not embed:
                         builder.set_no_embed()
@@ -148,8 +157,8 @@ def _beside(content: BinaryIO, readable: str, sidecar: bytes) -> dict[str, Any]:
     return {"manifest_data": data, "active_manifest": active, "validation_results": results}
 
 
-def _described(source: Path | None, rules: ProvenanceSection) -> dict[str, Any] | None:
-    """Return what our own assertion says of the file that was edited, and of its manifest."""
+def _edited(source: Path | None, rules: ProvenanceSection) -> _Edited | None:
+    """Look at the file that was edited, once for all the files made of it."""
     if source is None:
         return None
     try:
@@ -161,7 +170,7 @@ def _described(source: Path | None, rules: ProvenanceSection) -> dict[str, Any] 
             "where it was until the clip is saved"
         ) from None
     state = inspect_manifest(source, rules).state
-    return {"name": source.name, "sha256": digest, "manifest": state}
+    return _Edited(source, {"name": source.name, "sha256": digest, "manifest": state})
 
 
 def _type_of(path: Path) -> str:

@@ -42,9 +42,12 @@ async def service_of(request: Request) -> Service:
     return service
 
 
+NAME = r"^[A-Za-z0-9_\-]{1,64}$"
+"""Pattern of the name of a job."""
+
 Owner = Annotated[str, Depends(owner_of)]
 Serving = Annotated[Service, Depends(service_of)]
-Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="Name of the job.")]
+Id = Annotated[str, Path(pattern=NAME, description="Name of the job.")]
 
 
 def find_job(video_id: Id, owner: Owner, service: Serving) -> Job:

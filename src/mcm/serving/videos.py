@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 
 from mcm.safety.formats import sidecar_of
 from mcm.sampling.requests import slug
-from mcm.serving.access import FAULTS, Found, Owner, Serving, find_job
+from mcm.serving.access import FAULTS, NAME, Found, Owner, Serving, find_job
 from mcm.serving.body import DESCRIBED, MOST_UPLOAD, read_request
 from mcm.serving.clips import TYPES
 from mcm.serving.errors import ErrorBody
@@ -90,9 +90,7 @@ async def create(
 def list_videos(
     owner: Owner,
     service: Serving,
-    after: Annotated[
-        str | None, Query(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="The last video seen.")
-    ] = None,
+    after: Annotated[str | None, Query(pattern=NAME, description="The last video seen.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> VideoList:

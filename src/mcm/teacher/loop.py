@@ -134,11 +134,7 @@ def train(
                 break
             _set_rates(optimizers, learning_rate(step, config))
             losses = loss_of(batch)
-            torch.stack(list(losses.values())).sum().backward()
-            torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip, error_if_nonfinite=True)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            _descend(losses, parameters, optimizers, config.grad_clip)
             step += 1
             average.update(module, step)
             bar.advance()
@@ -156,6 +152,20 @@ def train(
         raise SystemExit(EXIT_CODE)
     average.copy_to(module)
     return step
+
+
+def _descend(
+    losses: dict[str, Tensor],
+    parameters: Sequence[nn.Parameter],
+    optimizers: Optimizers,
+    grad_clip: float,
+) -> None:
+    """Take one optimiser step down the sum of the losses."""
+    torch.stack(list(losses.values())).sum().backward()
+    torch.nn.utils.clip_grad_norm_(parameters, grad_clip, error_if_nonfinite=True)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _set_rates(optimizers: Optimizers, lr: float) -> None:
