@@ -51,6 +51,7 @@ def test_least_recipe_takes_the_documented_defaults(recipe_file: Path) -> None:
         ("trainer.output=a=b", "trainer.output", "a=b"),
         ("trainer.validation={seeds: [3]}", "trainer.validation.seeds", (3,)),
         ("model.device=cuda:1", "model.device", "cuda:1"),
+        ("trainer.mixed_precision=no", "trainer.mixed_precision", "no"),
     ],
 )
 def test_override_is_read_as_yaml(

@@ -46,6 +46,14 @@ StepChoices = Annotated[
     tuple[Steps, ...], Strict(False), Field(min_length=1), BeforeValidator(_listed)
 ]
 
+
+def _unquoted(value: Any) -> Any:
+    """Return what was meant by ``no``, which YAML reads as false."""
+    return "no" if value is False else value
+
+
+Precision = Annotated[Literal["auto", "no", "bf16", "fp16"], BeforeValidator(_unquoted)]
+
 Representation = Literal["raw", "diff", "lcor", "gcor", "sgcor", "freql", "freqh", "learn"]
 
 
@@ -299,7 +307,7 @@ class TrainerSection(Section):
     gradient_checkpointing: bool = False
     """Recompute the network and the decoder in the backward pass: less memory, about a third more
     time."""
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    mixed_precision: Precision = "auto"
     """Autocast; `auto` is bf16 where the hardware has it."""
     seed: CountOrZero = 0
     """Seed of every random draw."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mcm.teacher.loop import LoopConfig, train
 from mcm.teacher.optimizers import Muon, optimizers_for, orthogonalised
+from mcm.teacher.transformer import SupervisedTransformer, make_transformer
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 40), (2, 40, 16), (1, 24, 24)])
@@ -72,6 +73,18 @@ def test_only_hidden_matrices_are_muons() -> None:
     assert {group["factor"]: group["lr"] for group in adamw.param_groups} == {0.5: 0.05, 1: 0.1}
     (alone,) = optimizers_for(module, 0.1, 0.0, False, lambda name: 1)
     assert isinstance(alone, torch.optim.AdamW)
+
+
+def test_tables_and_ends_of_a_transformer_are_no_muons() -> None:
+    module = SupervisedTransformer(make_transformer(4, heads=1, layers=2), (4, 4), (0,))
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    optimizers = optimizers_for(module, 0.1, 0.0, True, lambda name: 1)
+    kept, moved = ([names[id(p)] for g in o.param_groups for p in g["params"]] for o in optimizers)
+    assert "network.blocks.0.attn1.to_q.weight" in moved
+    assert all(name.startswith(("network.blocks", "network.condition")) for name in moved)
+    ends = ("patch_embedding.weight", "proj_out.weight", "scale_shift_table")
+    assert {f"network.{end}" for end in ends} | {"own.0.weight", "maps.0.weight"} <= set(kept)
+    assert "network.blocks.1.scale_shift_table" in kept
 
 
 def run(folder: Path, stop: int) -> Small:

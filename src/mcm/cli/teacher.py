@@ -201,6 +201,7 @@ def transformer(
         float, typer.Option(help="Weight of the deep supervision.", min=0.0)
     ] = 0.1,
     init: Annotated[Path | None, typer.Option(help="Transformer to begin with.")] = None,
+    muon: Matrices = False,
     compiled: Compiled = False,
     minutes: Minutes = None,
 ) -> None:
@@ -209,7 +210,7 @@ def transformer(
     from mcm.teacher.loop import LoopConfig
     from mcm.teacher.transformer import train_transformer
 
-    config = LoopConfig(steps=steps, lr=lr, warmup=500, ema_decay=0.999)
+    config = LoopConfig(steps=steps, lr=lr, warmup=200, muon=muon, ema_decay=0.998)
     train_transformer(
         load_corpus(corpus),
         text,

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from mcm.devices import pick_dtype
 
-_EDGES = re.compile(r"(network\.)?(conv_in|conv_out|patch_embedding|proj_out)\.|(maps|words)\.")
-"""Names of the first and last layers, whose matrices are no maps between hidden states."""
+_EDGES = re.compile(
+    r"(network\.)?(conv_in|conv_out|patch_embedding|proj_out)\.|(maps|words|own)\.|.*_table$"
+)
+"""Names of the first and last layers, and of tables: no maps between hidden states."""
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
