@@ -85,11 +85,11 @@ MOST_ERROR = 0.15
 """Largest part by which a prediction may be off."""
 FULL_SIZE = [
     "model.device=cpu",
-    "model.dtype=bfloat16",
+    "model.dtype=auto",
     "trainer.batch_size=1",
     "trainer.gradient_accumulation=1",
     "trainer.gradient_checkpointing=true",
-    "trainer.mixed_precision=bf16",
+    "trainer.mixed_precision=auto",
     "trajectories.real_fraction=0.0",
 ]
 

@@ -14,6 +14,7 @@ from mcm.backbones.base import Backbone, Condition
 from mcm.distillation.batch import CriticClips, CriticFrames, DistillBatch, Frames, Judged
 from mcm.distillation.draws import Draws
 from mcm.distillation.variant import Variant, make_clip_critic, make_critic
+from mcm.settings import ClipCriticSection, CriticSection
 
 
 class Critics(nn.Module):
@@ -47,16 +48,22 @@ class Critics(nn.Module):
     @property
     def weights(self) -> dict[str, float]:
         """The factors of the student's losses against the critics that there are, by name."""
-        factors = {"adversarial": self.variant.critic.weight}
-        factors["clip_adversarial"] = self.variant.clip_critic.weight
-        return {name: factor for name, factor in factors.items() if factor > 0}
+        return {name: section.weight for name, section in self._sections.items()}
 
     @property
     def most_pulls(self) -> dict[str, float]:
         """How many of the motion loss's pulls at the latents those with a bound may have."""
-        bounds = {"adversarial": self.variant.critic.most_pull}
-        bounds["clip_adversarial"] = self.variant.clip_critic.most_pull
-        return {name: most for name, most in bounds.items() if most and name in self.weights}
+        bounds = {name: section.most_pull for name, section in self._sections.items()}
+        return {name: most for name, most in bounds.items() if most}
+
+    @property
+    def _sections(self) -> dict[str, CriticSection | ClipCriticSection]:
+        """Settings of the critics that there are, by the name of the student's loss."""
+        sections: dict[str, CriticSection | ClipCriticSection] = {
+            "adversarial": self.variant.critic,
+            "clip_adversarial": self.variant.clip_critic,
+        }
+        return {name: section for name, section in sections.items() if section.weight > 0}
 
     def view(
         self, batch: DistillBatch, x0_bcthw: Tensor, condition: Condition, draws: Draws
