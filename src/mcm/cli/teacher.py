@@ -235,6 +235,10 @@ def assemble(
         Path | None, typer.Option(help="Folder of the trained transformer, in its place.")
     ] = None,
     guidance: Annotated[float, typer.Option(help="Best guidance scale of the teacher.")] = 5.0,
+    distilled: Annotated[
+        tuple[float, float],
+        typer.Option("--distil-guidance", help="Least and greatest scale to distil at."),
+    ] = (4.0, 6.0),
     linked: Annotated[
         bool, typer.Option("--link", help="Link what a transformer's teacher shares with others.")
     ] = False,
@@ -244,11 +248,11 @@ def assemble(
     from mcm.teacher.assemble import assemble as write
     from mcm.teacher.assemble import assemble_transformer
 
+    scales = (guidance, (distilled[0] - 1, distilled[1] - 1))
     if unet is not None and transformer is None:
-        typer.echo(write(vae, text, unet, output, guidance))
+        typer.echo(write(vae, text, unet, output, *scales))
     elif transformer is not None and unet is None:
-        folder = assemble_transformer(vae, text, transformer, output, guidance, linked=linked)
-        typer.echo(folder)
+        typer.echo(assemble_transformer(vae, text, transformer, output, *scales, linked=linked))
     else:
         raise UserError("assemble: expected --unet or --transformer, one of the two")
 
