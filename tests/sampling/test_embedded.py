@@ -33,6 +33,12 @@ def test_named_motions_happen_in_four_steps(name: str) -> None:
     assert sum(map(str.__eq__, seen, PROMPTS.values())) >= len(PROMPTS) - 1, seen
 
 
+def test_the_transformer_teacher_makes_the_named_motions() -> None:
+    clips = load("fluent-dit").generate_batch(list(PROMPTS), steps=12, seeds=range(len(PROMPTS)))
+    seen = [named_motion(track(clip.frames)) for clip in clips]
+    assert sum(map(str.__eq__, seen, PROMPTS.values())) >= len(PROMPTS) - 1, seen
+
+
 def test_the_first_student_looks_like_its_training_videos() -> None:
     clip = load("fluent-mcm").generate("a fox moving left on a blue background", steps=4, seed=7)
     assert clip.frames.shape == (16, 128, 128, 3)
