@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mcm.distillation.batch import DistillBatch, Judged
 from mcm.distillation.feed import Feed
+from mcm.distillation.learner import Learner
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import make_accelerator, prepare_backbone
 from mcm.distillation.variant import Variant
@@ -77,17 +78,8 @@ def run(recipe: Recipe, steps: int, updates: int, every: int, batches: int) -> N
     size = recipe.trainer.batch_size
     sides = [make_sides(objective, feed[n], n * size, steps) for n in range(batches)]
     held, seen = sides[: batches // 3], sides[batches // 3 :]
-    groups = [
-        {"params": list(critic.parameters()), "lr": section.lr, "betas": section.betas}
-        for critic, section in (
-            (objective.critics.frame, recipe.critic),
-            (objective.critics.clip, recipe.clip_critic),
-        )
-        if critic is not None
-    ]
-    for group in groups:
-        group["params"] = [p for p in group["params"] if p.requires_grad]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    learner = Learner.of(objective, recipe)
+    learner.set_rates(0)
     generator, start = torch.Generator().manual_seed(recipe.trainer.seed), time.monotonic()
     for step in range(updates + 1):
         if step % every == 0:
@@ -97,9 +89,9 @@ def run(recipe: Recipe, steps: int, updates: int, every: int, batches: int) -> N
         losses = objective.critic_step(
             look(objective, seen[step % len(seen)], generator), generator
         )
-        optimizer.zero_grad()
+        learner.optimizer.zero_grad()
         losses["loss"].backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        learner.optimizer.step()  # moves the critics alone: nothing else has a gradient
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -26,15 +26,9 @@ def test_the_package_holds_a_student() -> None:
     assert "fluent-mcm" in STUDENTS
 
 
-@pytest.mark.parametrize("name", STUDENTS)
-def test_named_motions_happen_in_four_steps(name: str) -> None:
-    clips = load(name).generate_batch(list(PROMPTS), steps=4, seeds=range(len(PROMPTS)))
-    seen = [named_motion(track(clip.frames)) for clip in clips]
-    assert sum(map(str.__eq__, seen, PROMPTS.values())) >= len(PROMPTS) - 1, seen
-
-
-def test_the_transformer_teacher_makes_the_named_motions() -> None:
-    clips = load("fluent-dit").generate_batch(list(PROMPTS), steps=12, seeds=range(len(PROMPTS)))
+@pytest.mark.parametrize(("name", "steps"), [*((name, 4) for name in STUDENTS), ("fluent-dit", 12)])
+def test_named_motions_happen(name: str, steps: int) -> None:
+    clips = load(name).generate_batch(list(PROMPTS), steps=steps, seeds=range(len(PROMPTS)))
     seen = [named_motion(track(clip.frames)) for clip in clips]
     assert sum(map(str.__eq__, seen, PROMPTS.values())) >= len(PROMPTS) - 1, seen
 
