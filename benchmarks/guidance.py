@@ -1,7 +1,7 @@
 """Which guidance scale suits a teacher or a training-free sampler best, on prompts of training.
 
     python benchmarks/guidance.py fluent-dit --steps 20 --scales 1.4 2 3.5 5
-    python benchmarks/guidance.py fluent --sampler unipc --steps 4
+    python benchmarks/guidance.py fluent --sampler unipc --steps 4 -o docs/results/guidance-unipc.md
 
 A few dozen clips for each scale are held against real ones as the proxy of a run does it. The
 prompts are the proxy's, so that those of the evaluation stay unseen. Lower is better, but for the
@@ -11,7 +11,10 @@ motion.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mcm.distillation.proxy import REAL, Yardstick
 from mcm.sampling.pipeline import VideoModel, load
@@ -52,6 +55,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
     parser.add_argument("--clips", type=int, default=24, help="clips for each scale")
     parser.add_argument("--real", type=int, default=REAL, help="real clips to compare with")
+    parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
+    words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
     model, yardstick = load(asked.model), Yardstick.of(asked.clips, [], asked.real)
     found = {}
@@ -60,7 +65,11 @@ def main(words: Sequence[str] | None = None) -> None:
         print(
             f"{scale:g}: " + ", ".join(f"{k} {v:.4g}" for k, v in found[scale].items()), flush=True
         )
-    print(markdown(found))
+    table = markdown(found)
+    print(table)
+    if asked.output is not None:
+        made = f"python benchmarks/guidance.py {shlex.join(words)}"
+        asked.output.write_text(f"{table}\n\n(`{made}`, {asked.clips} clips each)\n")
 
 
 if __name__ == "__main__":

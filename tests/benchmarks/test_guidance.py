@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,11 +21,16 @@ def video(prompt: str, steps: int, *, seed: int, guidance: float, sampler: str |
 
 
 def test_the_scale_of_true_clips_is_best(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(guidance, "load", lambda name: SimpleNamespace(generate=video))
-    guidance.main(["any", "--scales", "5", "2", "--clips", "3", "--real", "12"])
-    *_, below, best, worst = capsys.readouterr().out.splitlines()
+    file = tmp_path / "table.md"
+    call = ["any", "--scales", "5", "2", "--clips", "3", "--real", "12", "-o", str(file)]
+    guidance.main(call)
+    table = capsys.readouterr().out.splitlines()[-4:]
+    _, below, best, worst = table
+    assert file.read_text().startswith("\n".join(table))
+    assert "guidance.py any --scales 5 2 --clips 3" in file.read_text()
     assert set(below) == {"|", "-"}
     assert best.startswith("| 2 | ")
     assert "100%" in best

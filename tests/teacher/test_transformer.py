@@ -158,9 +158,18 @@ def network_at(folder: Path) -> Path:
     return folder / "transformer"
 
 
-@pytest.mark.parametrize("more", [[], ["--unet", "a", "--transformer", "b"]])
-def test_one_network_is_put_together(more: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "one of the two"),
+        (["--unet", "a", "--transformer", "b"], "one of the two"),
+        (["--unet", "a", "--distil-guidance", "3", "2"], "--distil-guidance: is 3 2"),
+        (["--unet", "a", "--distil-guidance", "0.5", "2"], "--distil-guidance: is 0.5 2"),
+    ],
+)
+def test_what_cannot_be_put_together(more: list[str], said: str, tmp_path: Path) -> None:
     call = ["assemble", "--vae", "v", "--text", "t", "-o", str(tmp_path / "out"), *more]
     done = CliRunner().invoke(app, call)
     assert done.exit_code != 0
-    assert "one of the two" in str(done.exception)
+    assert said in str(done.exception)
+    assert not (tmp_path / "out").exists()

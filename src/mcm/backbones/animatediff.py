@@ -24,6 +24,7 @@ from mcm.backbones.latents import FrameCodec
 from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
+from mcm.backbones.token_order import use_token_order
 from mcm.backbones.variants import Mode
 from mcm.diffusion import VarianceSchedule
 from mcm.errors import UserError
@@ -118,6 +119,7 @@ def load(
         motion_adapter = beside_or_hub(native.motion_adapter, folder.path)
     network: Any = _network(folder, motion_adapter)
     use_folded_attention(network.to(folder.device, memory_format=torch.channels_last))
+    use_token_order(network)
     vae = folder.model("vae", *AUTOENCODERS)
     codec = FrameCodec(vae.to(memory_format=torch.channels_last))
     text = ClipText(

@@ -18,6 +18,7 @@ from mcm.backbones.latents import FrameCodec
 from mcm.backbones.native import Native
 from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
+from mcm.backbones.token_order import use_token_order
 from mcm.backbones.variants import Mode
 from mcm.diffusion import VarianceSchedule
 
@@ -75,6 +76,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> ModelScope:
     """
     network = folder.model("unet", "UNet3DConditionModel")
     use_folded_attention(network)
+    use_token_order(network)
     codec = FrameCodec(folder.model("vae", "AutoencoderKL"))
     text = ClipText(
         folder.tokenizer("CLIPTokenizer"), folder.model("text_encoder", "CLIPTextModel")

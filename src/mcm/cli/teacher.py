@@ -248,7 +248,13 @@ def assemble(
     from mcm.teacher.assemble import assemble as write
     from mcm.teacher.assemble import assemble_transformer
 
-    scales = (guidance, (distilled[0] - 1, distilled[1] - 1))
+    least, greatest = distilled
+    if not 1 <= least <= greatest:
+        raise UserError(
+            f"--distil-guidance: is {least:g} {greatest:g}, expected two scales of at least 1, "
+            "the smaller one first (1 is no guidance)"
+        )
+    scales = (guidance, (least - 1, greatest - 1))
     if unet is not None and transformer is None:
         typer.echo(write(vae, text, unet, output, *scales))
     elif transformer is not None and unet is None:

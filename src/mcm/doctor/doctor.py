@@ -75,8 +75,8 @@ def forecast(
     Raises:
         UserError: The teacher's folder lacks something, or the recipe does not fit it.
     """
-    process = psutil.Process().memory_info().rss
     drawn = sketch(recipe, folder)
+    process = psutil.Process().memory_info().rss  # with all libraries, and no tensor yet
     ledger, weights = account(drawn, recipe)
     seconds = None
     if budget is not None:
