@@ -113,9 +113,12 @@ def write_configuration(name: str, folder: Path) -> Path:
 def measure(recipe: Recipe) -> dict[str, float]:
     """Make two steps with random weights; return the peak and the seconds of the second."""
     from mcm.backbones.loading import load_folder
+    from mcm.devices import return_freed_memory
     from mcm.distillation.learner import Learner
     from mcm.distillation.run import add_variants
 
+    if recipe.trainer.gradient_checkpointing:
+        return_freed_memory()
     found = open_teacher(recipe)
     folder = ConfigFolder(found.path, found.index, found.device, found.dtype)
     torch.manual_seed(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import sys
 from functools import cache
 from time import perf_counter
 
@@ -11,6 +14,9 @@ import torch
 from mcm.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_M_MMAP_THRESHOLD = -3
+"""The parameter of glibc's `mallopt`."""
+_LARGE = 1 << 20
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -60,6 +66,20 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has done what it was given; for honest timings."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def return_freed_memory() -> bool:
+    """Have this process give freed tensors on the CPU back to the system; return whether it will.
+
+    glibc keeps freed blocks of up to 32 MiB for later. Where the tensors of a network differ in
+    size, little of it fits again, and a process holds gibibytes more than lives in it. Now blocks
+    of 1 MiB or more come from the system and go back to it, which takes time. The environment's
+    ``MALLOC_MMAP_THRESHOLD_`` goes before.
+    """
+    if not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _LARGE))
 
 
 def _counts() -> dict[str, int]:

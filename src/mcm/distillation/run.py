@@ -13,7 +13,7 @@ from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.data.cache_files import identity
-from mcm.devices import pick_device, pick_dtype
+from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
@@ -105,6 +105,8 @@ def prepare_backbone(
     dtype = recipe.model.dtype
     if dtype == "auto" and pick_dtype(dtype, device) == torch.float16:
         dtype = "float32"
+    if recipe.trainer.gradient_checkpointing and device.type == "cpu":
+        return_freed_memory()
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
     _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {"network": fingerprint(backbone.network)}
