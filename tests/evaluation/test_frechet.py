@@ -6,7 +6,12 @@ from scipy import linalg
 
 from mcm.errors import UserError
 from mcm.evaluation.arrays import pack
-from mcm.evaluation.frechet import FrechetDistance, bootstrap_frechet, frechet_distance
+from mcm.evaluation.frechet import (
+    FrechetDistance,
+    bootstrap_frechet,
+    frechet_distance,
+    paired_ratio,
+)
 
 
 def gaussian(count: int, mean: np.ndarray, scale: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -45,6 +50,19 @@ def test_it_agrees_with_the_matrix_square_root() -> None:
 def test_fewer_clips_than_dimensions_still_give_a_number() -> None:
     x = gaussian(8, np.zeros(32), np.ones(32))
     assert np.isfinite(frechet_distance(x, x + 1))
+
+
+def test_a_ratio_of_pairs_is_surer_than_its_parts() -> None:
+    """Two methods that differ by a shift alone share what the prompts bring along."""
+    y = gaussian(4000, np.zeros(8), np.ones(8), seed=9)[:, None]
+    x = gaussian(200, np.full(8, 0.5), np.ones(8), seed=3)[:, None]
+    z = x + 0.3
+    ratio, one, other = paired_ratio(x, z, y), bootstrap_frechet(x, y), bootstrap_frechet(z, y)
+    assert ratio.value == pytest.approx(one.value / other.value)
+    assert ratio.low < ratio.value < ratio.high < 1
+    apart = one.high / other.low - one.low / other.high
+    assert ratio.high - ratio.low < 0.5 * apart
+    assert paired_ratio(x, x, y).high == pytest.approx(1)
 
 
 def test_the_interval_holds_the_value_and_narrows_with_clips() -> None:

@@ -53,12 +53,35 @@ def bootstrap_frechet(x_nkd: Array, y_mkd: Array, seed: int = 0) -> Result:
         y_mkd: Those of the reference, which stays as it is.
         seed: Seed of the resampling.
     """
+    value, drawn = _distances(x_nkd, y_mkd, seed)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Result(value, float(low), float(high), len(x_nkd))
+
+
+def paired_ratio(x_nkd: Array, z_nkd: Array, y_mkd: Array, seed: int = 0) -> Result:
+    """Return how many times as far as z from y x is, with a 95 % interval over resampled clips.
+
+    Clip i of x and clip i of z are of one prompt and drawn together, so that what a prompt does to
+    both cancels. As in :func:`bootstrap_frechet`, what resampling adds to each is taken off again.
+
+    Args:
+        x_nkd: k features for each of n clips of one method.
+        z_nkd: Those of the method to divide by, of the same prompts.
+        y_mkd: Those of the reference, which stays as it is.
+        seed: Seed of the resampling.
+    """
+    values, drawn = zip(*(_distances(one, y_mkd, seed) for one in (x_nkd, z_nkd)), strict=True)
+    low, high = np.quantile(drawn[0] / drawn[1], (0.025, 0.975))
+    return Result(values[0] / values[1], float(low), float(high), len(x_nkd))
+
+
+def _distances(x_nkd: Array, y_mkd: Array, seed: int) -> tuple[float, Array]:
+    """Return the distance, and those of resampled clips, moved to have it as their mean."""
     dim = x_nkd.shape[-1]
     y_md = y_mkd.reshape(-1, dim)
     value = frechet_distance(x_nkd.reshape(-1, dim), y_md)
     drawn = np.array([frechet_distance(x.reshape(-1, dim), y_md) for x in _resampled(x_nkd, seed)])
-    low, high = np.quantile(drawn - (drawn.mean() - value), (0.025, 0.975))
-    return Result(value, max(float(low), 0.0), float(high), len(x_nkd))
+    return value, np.maximum(drawn - (drawn.mean() - value), 0)
 
 
 def _resampled(x_nkd: Array, seed: int) -> Iterator[Array]:

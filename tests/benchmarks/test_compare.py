@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import compare
+from mcm.evaluation.arrays import pack
+
+FVD = compare.METRICS["fvd"]
+
+
+def run(folder: Path, name: str, shift: float, count: int = 40) -> None:
+    """Write a run whose features are those of the same prompts, moved."""
+    rng = np.random.default_rng(0)
+    lines = [json.dumps({"model": name})]
+    for n in range(count):
+        packed = pack(rng.normal(size=(1, 4)) + shift)
+        row = {"key": f"{n:05}", "seen": {FVD.observer: {"features": packed}}}
+        lines.append(json.dumps(row))
+    path = folder / "runs" / name / "000-of-001.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, str(FVD.reference), 0.0, 400)
+    run(tmp_path, "near-04", 1.0)
+    run(tmp_path, "far-04", 2.0)
+    run(tmp_path, "near-08", 1.0)
+    file = tmp_path / "table.md"
+    compare.main([str(tmp_path), "near", "far", "-o", str(file)])
+    table = capsys.readouterr().out.strip()
+    value = compare.ratio(tmp_path, FVD, "near-04", "far-04").value
+    assert table.splitlines()[0] == "| near against | 4 steps |"
+    assert table.splitlines()[2].startswith(f"| far | {value:.2f} [")
+    assert value == pytest.approx(0.25, abs=0.1)
+    assert file.read_text().startswith(table)
+    assert "40 clips a row" in file.read_text()
+
+
+def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, "near-04", 1.0)
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "near", "nobody"])
+    assert "no number of steps that 'near' shares" in capsys.readouterr().err
