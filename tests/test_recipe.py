@@ -120,7 +120,10 @@ def test_unknown_key_far_from_all_lists_the_section(recipe_file: Path) -> None:
         ("motion.representation=lern", "'freqh' or 'learn'"),
         ("model.device=gpu", "model.device: got 'gpu', expected auto, cpu, mps, cuda, cuda:N"),
         ("trainer.output=", "trainer.output: got None, expected a valid string"),
-        ("consistency.guidance=[8,7]", "consistency.guidance: got [8, 7], which has its least"),
+        (
+            "consistency.guidance=[8,7]",
+            "consistency.guidance: got [8, 7], expected its least number first",
+        ),
         ("consistency.time_weights=[0,0]", "consistency.time_weights: got [0, 0], which has no"),
         ("optimizer.warmup_steps=11", "got 11, which is more than trainer.steps"),
         ("trainer.validation.steps=[4, 51]", "trainer.validation.steps.1: got 51"),

@@ -38,6 +38,15 @@ Size = Annotated[tuple[Count, Count], Strict(False)]
 Steps = Annotated[int, Field(ge=1, le=50)]
 
 
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("rising", "Input should have its least number first")
+    return pair
+
+
+Guidance = Annotated[tuple[NonNegative, NonNegative], Strict(False), AfterValidator(_rising)]
+
+
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
@@ -143,11 +152,14 @@ class ConsistencySection(Section):
     """δ of the pseudo-Huber distance √((a−b)² + δ²) − δ."""
     timestep_scaling: Positive = 4.0
     """k of c_skip and c_out: s = k·t."""
-    guidance: Annotated[tuple[NonNegative, NonNegative], Strict(False)] | None = None
+    guidance: Guidance | None = None
     """Least and greatest guidance scale to draw (1 is no guidance); null: the teacher's range.
 
     This is the scale of diffusers, w + 1 for the paper's w; see `guidance_weights`.
     """
+    clean_guidance: Guidance | None = None
+    """The same at the clean end of the grid, from where it goes in a straight line to `guidance`
+    at the noisy end; null: `guidance` everywhere."""
     ema_decay: Decay = 0.95
     """EMA decay of the target network; 0 uses the student itself."""
     segments: Count = 1
@@ -169,17 +181,25 @@ class ConsistencySection(Section):
     @property
     def guidance_weights(self) -> tuple[float, float] | None:
         """Range of the paper's w in x̂0 = x̂0_c + w(x̂0_c − x̂0_u)."""
-        return None if self.guidance is None else (self.guidance[0] - 1, self.guidance[1] - 1)
+        return _weights(self.guidance)
+
+    @property
+    def clean_guidance_weights(self) -> tuple[float, float] | None:
+        """That at the clean end of the grid."""
+        return _weights(self.clean_guidance)
 
     @model_validator(mode="after")
     def _check(self) -> ConsistencySection:
-        if self.guidance is not None and self.guidance[0] > self.guidance[1]:
-            raise ValueError("guidance: has its least number above its greatest")
         if self.segments > self.grid_points:
             raise ValueError("segments: is more than grid_points")
         if self.time_weights is not None and not sum(self.time_weights) > 0:
             raise ValueError("time_weights: has no positive number")
         return self
+
+
+def _weights(scales: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the paper's w of scales of diffusers."""
+    return None if scales is None else (scales[0] - 1, scales[1] - 1)
 
 
 class CriticSection(Section):

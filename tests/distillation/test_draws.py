@@ -25,6 +25,18 @@ def test_shares_are_those_asked_for_sample_by_sample() -> None:
     assert 1.0 <= draws.w_b.min() < 1.01 and 2.99 < draws.w_b.max() <= 3.0
 
 
+def test_guidance_goes_in_a_straight_line_between_both_ends_of_the_grid() -> None:
+    config = DrawConfig(5, guidance=(3.0, 5.0), clean_guidance=(0.0, 1.0))
+    draws = draw(config, (20_000, 1, 1, 1, 1), seeded())
+    for index, (low, high) in enumerate([(0, 1), (0.75, 2), (1.5, 3), (2.25, 4), (3, 5)]):
+        w = draws.w_b[draws.index_b == index]
+        assert low <= w.min() < low + 0.02
+        assert high - 0.02 < w.max() <= high
+    same = draw(DrawConfig(5, (3.0, 5.0), clean_guidance=(3.0, 5.0)), (64, 1, 1, 1, 1), seeded())
+    plain = draw(DrawConfig(5, (3.0, 5.0)), (64, 1, 1, 1, 1), seeded())
+    torch.testing.assert_close(vars(same), vars(plain), atol=0, rtol=0)
+
+
 def test_time_weights_are_of_equal_parts_of_the_grid() -> None:
     config = DrawConfig(8, (0.0, 0.0), time_weights=(0.0, 1.0, 1.0, 2.0))
     counts = torch.bincount(grid_indices(config, 20_000, seeded()), minlength=8) / 20_000

@@ -18,7 +18,8 @@ class DrawConfig:
 
     Attributes:
         grid_points: N; indices are 0 .. N − 1.
-        guidance: Least and greatest w.
+        guidance: Least and greatest w, at the noisy end of the grid if not everywhere.
+        clean_guidance: Those at its clean end; in between, in a straight line. ``None``: as there.
         real_fraction: λ_real, the probability of a real latent.
         drop_caption: Probability of the empty caption.
         frames: Pixel frames of a clip.
@@ -38,6 +39,7 @@ class DrawConfig:
     time_weights: tuple[float, ...] | None = None
     generation_steps: tuple[int, ...] = (1,)
     judged_noise: tuple[float, float] | None = None
+    clean_guidance: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,11 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
         generator: A generator on the CPU, so that every device sees the same draws.
     """
     batch = shape[0]
-    low, high = config.guidance
     draws = Draws(
         real_b=torch.rand(batch, generator=generator) < config.real_fraction,
         keep_b=torch.rand(batch, generator=generator) >= config.drop_caption,
-        index_b=grid_indices(config, batch, generator),
-        w_b=low + (high - low) * torch.rand(batch, generator=generator),
+        index_b=(index_b := grid_indices(config, batch, generator)),
+        w_b=guidance(config, index_b, generator),
         noise_bcthw=torch.randn(*shape, generator=generator),
         seeds_b=torch.randint(MOST_SEEDS, (batch,), generator=generator),
         frames_bl=sparse_frames(batch, config.frames, config.judged_frames, generator),
@@ -111,6 +112,14 @@ def grid_indices(config: DrawConfig, batch: int, generator: torch.Generator) -> 
     weights = torch.tensor(config.time_weights or (1.0,), dtype=torch.float64)
     part_n = torch.arange(config.grid_points) * len(weights) // config.grid_points
     return torch.multinomial(weights[part_n], batch, replacement=True, generator=generator)
+
+
+def guidance(config: DrawConfig, index_b: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw w, each at the same place between least and greatest of both ends of the grid."""
+    ends = torch.tensor([config.clean_guidance or config.guidance, config.guidance])
+    place_b = torch.rand(len(index_b), generator=generator)
+    clean_b, noisy_b = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * place_b
+    return torch.lerp(clean_b, noisy_b, index_b / max(config.grid_points - 1, 1))
 
 
 def one_of(choices: Sequence[int], generator: torch.Generator) -> int:

@@ -143,6 +143,7 @@ class MotionConsistency(nn.Module):
         config = DrawConfig(
             grid_points=consistency.grid_points,
             guidance=consistency.guidance_weights or spec.guidance_range,
+            clean_guidance=consistency.clean_guidance_weights,
             real_fraction=trajectories.real_fraction,
             drop_caption=self.variant.drop_caption,
             frames=(shape[2] - 1) * spec.temporal_factor + 1,
