@@ -38,10 +38,11 @@ def measure(
 def markdown(found: Found) -> str:
     """Return a table, the lowest score in bold."""
     best = min(found, key=lambda scale: found[scale]["score"])
-    lines = ["| guidance | FVD | FID | motion | score |", "|---|---|---|---|---|"]
+    lines = ["| guidance | FVD | shift | FID | motion | score |", "|---|---|---|---|---|---|"]
     for scale, one in sorted(found.items()):
         score = f"{one['score']:.3f}"
-        cells = [f"{scale:g}", f"{one['fvd']:.0f}", f"{one['fid']:.1f}", f"{one['motion']:.0%}"]
+        cells = [f"{scale:g}", f"{one['fvd']:.0f}", f"{one['shift']:.0f}"]
+        cells += [f"{one['fid']:.1f}", f"{one['motion']:.0%}"]
         lines.append("| " + " | ".join([*cells, f"**{score}**" if scale == best else score]) + " |")
     return "\n".join(lines)
 

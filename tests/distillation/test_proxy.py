@@ -62,6 +62,8 @@ def test_real_clips_measure_better_than_frozen_and_dark_ones(judges: Judges) -> 
     assert good["motion"] == 1 > bad["motion"]
     assert good["fid"] < bad["fid"]
     assert good["fvd"] < bad["fvd"]
+    assert good["shift"] == pytest.approx(0)
+    assert bad["shift"] > 100
     assert good["score"] < bad["score"]
 
 

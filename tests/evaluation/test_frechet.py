@@ -11,6 +11,7 @@ from mcm.evaluation.frechet import (
     bootstrap_frechet,
     frechet_distance,
     paired_ratio,
+    paired_shift,
 )
 
 
@@ -50,6 +51,20 @@ def test_it_agrees_with_the_matrix_square_root() -> None:
 def test_fewer_clips_than_dimensions_still_give_a_number() -> None:
     x = gaussian(8, np.zeros(32), np.ones(32))
     assert np.isfinite(frechet_distance(x, x + 1))
+
+
+def test_a_shift_of_pairs_is_free_of_bias_and_knows_its_error() -> None:
+    """What pairs share is far wider than what sets them apart; 40 of them tell a shift of 0.5."""
+    values = []
+    for seed in range(400):
+        both = gaussian(40, np.zeros(16), np.full(16, 5.0), seed=seed)
+        x = both + gaussian(40, np.full(16, 0.5), np.ones(16), seed=1000 + seed)
+        y = both + gaussian(40, np.zeros(16), np.ones(16), seed=2000 + seed)
+        values.append((*paired_shift(x, y), paired_shift(x - 0.5, y)[0]))
+    found, error, nothing = np.array(values).T
+    assert found.mean() == pytest.approx(16 * 0.25, abs=0.15)
+    assert nothing.mean() == pytest.approx(0, abs=0.05)
+    assert error.mean() == pytest.approx(nothing.std(), rel=0.25)
 
 
 def test_a_ratio_of_pairs_is_surer_than_its_parts() -> None:

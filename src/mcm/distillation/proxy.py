@@ -24,7 +24,7 @@ from mcm.data.fluent.world import World
 from mcm.distillation.callbacks import Log, Report
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.features import ClipFeatures, FrameFeatures
-from mcm.evaluation.frechet import features, frechet_distance
+from mcm.evaluation.frechet import features, frechet_distance, paired_shift
 from mcm.evaluation.metric import Observations, Observer
 from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.networks import Judges
@@ -46,14 +46,16 @@ class Yardstick:
 
     Attributes:
         combinations: What each prompt names.
-        video: Features of real clips.
+        video: Features of real clips, of which those with the numbers of the prompts show them.
         frames: Features of the frames to look like: the images', or the real clips' own.
+        images: Whether there are images to look like.
         observers: What sees clips, and what sees their frames.
     """
 
     combinations: tuple[Combination, ...]
     video: Observations
     frames: Observations
+    images: bool
     observers: tuple[ClipFeatures, FrameFeatures]
 
     @classmethod
@@ -66,7 +68,7 @@ class Yardstick:
             count: Prompts.
             images: Frames (1, h, w, 3) that the student's should look like; with none, they
                 should look like those of the real clips.
-            real: Real clips to compare with.
+            real: Real clips to compare with; at least one for each prompt is taken.
             judges: The trained networks.
 
         Raises:
@@ -75,10 +77,13 @@ class Yardstick:
         observers = ClipFeatures(judges), FrameFeatures(judges)
         world = World()
         named = tuple(world.scene(_FIRST + n).combination for n in range(count))
-        clips = [_clip(str(n), decode(world.poor_video(_FIRST + n)[0])) for n in range(real)]
+        clips = [
+            _clip(str(n), decode(world.poor_video(_FIRST + n)[0])) for n in range(max(real, count))
+        ]
         stills = [_clip(str(n), image) for n, image in enumerate(images)]
         video = _seen(observers[0], clips)
-        return cls(named, video, _seen(observers[1], stills or clips), observers)
+        frames = _seen(observers[1], stills or clips)
+        return cls(named, video, frames, bool(stills), observers)
 
     @property
     def prompts(self) -> list[str]:
@@ -86,10 +91,13 @@ class Yardstick:
         return [prompt(combination) for combination in self.combinations]
 
     def measure(self, make: Make) -> dict[str, float]:
-        """Return ``fvd``, ``fid``, ``motion`` and ``score`` (lower is better) of a student.
+        """Return ``fvd``, ``fid``, ``shift``, ``motion`` and ``score`` (lower is better).
 
-        The score is log FID − log of the share of clips that make their motion, so that neither
-        good looks without motion nor motion without good looks wins.
+        The shift is the first term of the FVD, |μ_x − μ_y|², between the student's clips and real
+        ones of the same prompts, by :func:`~mcm.evaluation.frechet.paired_shift`. The score is
+        log FID where there are images to look like, else log shift (one below its own error counts
+        as that), less log of the share of clips that make their motion: neither good looks without
+        motion nor motion without good looks wins.
         """
         clips = [
             _clip(str(n), make(n), text, named)
@@ -98,10 +106,12 @@ class Yardstick:
         judge = MotionFidelity()
         motion = sum(judge.score(clip).value for clip in clips) / len(clips)
         of_clips, of_frames = self.observers
-        fvd = _distance(_seen(of_clips, clips), self.video)
-        fid = _distance(_seen(of_frames, clips), self.frames)
-        score = math.log(max(fid, 1e-6)) - math.log(max(motion, 0.5 / len(clips)))
-        return {"fvd": fvd, "fid": fid, "motion": motion, "score": score}
+        seen = _seen(of_clips, clips)
+        shift, error = paired_shift(_rows(seen), _rows({key: self.video[key] for key in seen}))
+        fvd, fid = _distance(seen, self.video), _distance(_seen(of_frames, clips), self.frames)
+        far = fid if self.images else max(shift, error)
+        score = math.log(max(far, 1e-6)) - math.log(max(motion, 0.5 / len(clips)))
+        return {"fvd": fvd, "fid": fid, "shift": shift, "motion": motion, "score": score}
 
 
 @dataclass
@@ -163,5 +173,9 @@ def _seen(observer: Observer, clips: Sequence[EvaluationClip]) -> Observations:
 
 
 def _distance(seen: Observations, real: Observations) -> float:
-    own, others = features(seen), features(real)
-    return frechet_distance(own.reshape(-1, own.shape[-1]), others.reshape(-1, others.shape[-1]))
+    return frechet_distance(_rows(seen), _rows(real))
+
+
+def _rows(seen: Observations) -> NDArray[np.float64]:
+    found = features(seen)
+    return found.reshape(-1, found.shape[-1])
