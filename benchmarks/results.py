@@ -93,7 +93,7 @@ def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) ->
         figures: Paths of the curves by table's title.
     """
     lines = [
-        "# Results",
+        f"# Results of {report['count']} clips",
         "",
         f"<!-- Made by `{command}`: do not edit. -->",
         "",
