@@ -171,7 +171,7 @@ def test_the_proxy_keeps_the_best_student(
     distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 2, *more)))
     facts = json.loads((tmp_path / "best" / "proxy.json").read_text())
     assert facts["step"] in (1, 2)
-    assert set(facts) == {"step", "fvd", "fid", "motion", "score"}
+    assert set(facts) == {"step", "fvd", "fid", "shift", "motion", "score"}
     assert (tmp_path / "best" / "pytorch_lora_weights.safetensors").is_file()
 
 
