@@ -23,10 +23,12 @@ from mcm.evaluation.runs import observations, read_rows
 from mcm.evaluation.suite import run_name
 
 METRICS = {m.name: m for m in FluentProtocol().metrics() if isinstance(m, FrechetDistance)}
-STEPS = (1, 2, 4, 8)
+MOST_STEPS = 50
 
 
-def ratio(folder: Path, metric: FrechetDistance, one: str, other: str) -> Result:
+def ratio(
+    folder: Path, metric: FrechetDistance, one: str, other: str, real: Observations
+) -> Result:
     """Return how many times as far as the other a run is.
 
     Args:
@@ -34,12 +36,12 @@ def ratio(folder: Path, metric: FrechetDistance, one: str, other: str) -> Result
         metric: Whose features and reference are taken.
         one: Name of a run's folder, as ``fluent-mcm-04``.
         other: What it is divided by.
+        real: What was seen of the metric's reference.
 
     Raises:
         UserError: A run has no clips, or both have other prompts.
     """
-    names = (one, other, str(metric.reference))
-    first, second, real = (_seen(folder, name, metric.observer) for name in names)
+    first, second = (seen_of(folder, name, metric.observer) for name in (one, other))
     shared = sorted(set(first) & set(second))
     if len(shared) < 2:
         raise UserError(f"{folder}: {one} and {other} share {len(shared)} clips, expected two")
@@ -47,7 +49,12 @@ def ratio(folder: Path, metric: FrechetDistance, one: str, other: str) -> Result
     return paired_ratio(*(features(seen) for seen in (*both, real)))
 
 
-def _seen(folder: Path, name: str, observer: str) -> Observations:
+def seen_of(folder: Path, name: str, observer: str) -> Observations:
+    """Return what an observer saw of a run.
+
+    Raises:
+        UserError: It has no clips.
+    """
     rows = read_rows(sorted((folder / "runs" / name).glob("*.jsonl")))
     if not rows:
         raise UserError(f"{folder}: has no run {name!r}; evaluate that model into it first")
@@ -58,7 +65,7 @@ def steps_of(folder: Path, labels: Sequence[str]) -> list[int]:
     """Return the numbers of steps at which all of some methods have clips."""
     return [
         steps
-        for steps in STEPS
+        for steps in range(1, MOST_STEPS + 1)
         if all((folder / "runs" / run_name(label, steps)).is_dir() for label in labels)
     ]
 
@@ -93,10 +100,11 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(words)
     metric, found = METRICS[asked.metric], {}
     try:
+        real = seen_of(asked.folder, str(metric.reference), metric.observer)
         for other in asked.others:
             for steps in steps_of(asked.folder, (asked.one, other)):
                 runs = run_name(asked.one, steps), run_name(other, steps)
-                found[other, steps] = ratio(asked.folder, metric, *runs)
+                found[other, steps] = ratio(asked.folder, metric, *runs, real)
         if not found:
             raise UserError(f"{asked.folder}: no number of steps that {asked.one!r} shares")
     except UserError as error:

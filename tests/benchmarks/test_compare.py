@@ -33,7 +33,8 @@ def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "table.md"
     compare.main([str(tmp_path), "near", "far", "-o", str(file)])
     table = capsys.readouterr().out.strip()
-    value = compare.ratio(tmp_path, FVD, "near-04", "far-04").value
+    real = compare.seen_of(tmp_path, str(FVD.reference), FVD.observer)
+    value = compare.ratio(tmp_path, FVD, "near-04", "far-04", real).value
     assert table.splitlines()[0] == "| near against | 4 steps |"
     assert table.splitlines()[2].startswith(f"| far | {value:.2f} [")
     assert value == pytest.approx(0.25, abs=0.1)
@@ -42,6 +43,7 @@ def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, str(FVD.reference), 0.0)
     run(tmp_path, "near-04", 1.0)
     with pytest.raises(SystemExit):
         compare.main([str(tmp_path), "near", "nobody"])

@@ -89,10 +89,13 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
         generator: A generator on the CPU, so that every device sees the same draws.
     """
     batch = shape[0]
+    real_b = torch.rand(batch, generator=generator) < config.real_fraction
+    keep_b = torch.rand(batch, generator=generator) >= config.drop_caption
+    index_b = grid_indices(config, batch, generator)
     draws = Draws(
-        real_b=torch.rand(batch, generator=generator) < config.real_fraction,
-        keep_b=torch.rand(batch, generator=generator) >= config.drop_caption,
-        index_b=(index_b := grid_indices(config, batch, generator)),
+        real_b=real_b,
+        keep_b=keep_b,
+        index_b=index_b,
         w_b=guidance(config, index_b, generator),
         noise_bcthw=torch.randn(*shape, generator=generator),
         seeds_b=torch.randint(MOST_SEEDS, (batch,), generator=generator),

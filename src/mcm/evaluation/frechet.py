@@ -16,6 +16,9 @@ from mcm.evaluation.metric import NOTHING, Metric, Observations, Result, needed
 
 Array = NDArray[np.float64]
 
+Gaussian = tuple[Array, Array]
+"""Mean and covariance."""
+
 _RESAMPLES = 200
 
 
@@ -29,12 +32,19 @@ def frechet_distance(x_nd: Array, y_md: Array) -> float:
         x_nd: Features of one set, at least two rows.
         y_md: Features of the other.
     """
-    mean, other = x_nd.mean(0), y_md.mean(0)
-    cov, other_cov = np.cov(x_nd, rowvar=False), np.cov(y_md, rowvar=False)
-    root = _root(np.atleast_2d(cov))
-    eigenvalues = np.linalg.eigvalsh(root @ np.atleast_2d(other_cov) @ root)
-    trace = np.trace(np.atleast_2d(cov + other_cov)) - 2 * np.sqrt(eigenvalues.clip(0)).sum()
-    return float(((mean - other) ** 2).sum() + trace)
+    return _between(_fit(x_nd), _fit(y_md))
+
+
+def _fit(x_nd: Array) -> Gaussian:
+    return x_nd.mean(0), np.atleast_2d(np.cov(x_nd, rowvar=False))
+
+
+def _between(one: Gaussian, other: Gaussian) -> float:
+    (mean, cov), (other_mean, other_cov) = one, other
+    root = _root(cov)
+    eigenvalues = np.linalg.eigvalsh(root @ other_cov @ root)
+    trace = np.trace(cov + other_cov) - 2 * np.sqrt(eigenvalues.clip(0)).sum()
+    return float(((mean - other_mean) ** 2).sum() + trace)
 
 
 def _root(cov_dd: Array) -> Array:
@@ -97,9 +107,10 @@ def paired_shift(x_nd: Array, y_nd: Array) -> tuple[float, float]:
 def _distances(x_nkd: Array, y_mkd: Array, seed: int) -> tuple[float, Array]:
     """Return the distance, and those of resampled clips, moved to have it as their mean."""
     dim = x_nkd.shape[-1]
-    y_md = y_mkd.reshape(-1, dim)
-    value = frechet_distance(x_nkd.reshape(-1, dim), y_md)
-    drawn = np.array([frechet_distance(x.reshape(-1, dim), y_md) for x in _resampled(x_nkd, seed)])
+    reference = _fit(y_mkd.reshape(-1, dim))
+    value = _between(_fit(x_nkd.reshape(-1, dim)), reference)
+    resampled = (_fit(x.reshape(-1, dim)) for x in _resampled(x_nkd, seed))
+    drawn = np.array([_between(x, reference) for x in resampled])
     return value, np.maximum(drawn - (drawn.mean() - value), 0)
 
 
