@@ -45,6 +45,7 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 Guidance = Annotated[tuple[NonNegative, NonNegative], Strict(False), AfterValidator(_rising)]
+Span = Annotated[tuple[Fraction, Fraction], Strict(False), AfterValidator(_rising)]
 
 
 def _listed(value: Any) -> Any:
@@ -256,7 +257,7 @@ class ClipCriticSection(Section):
     backbone: Literal["scratch", "teacher"] = "scratch"
     """What it sees: `scratch` the latents themselves, `teacher` what the frozen teacher holds in
     its middle when it is given the latents with noise on them."""
-    noise: Annotated[tuple[Fraction, Fraction], Strict(False)] = (0.0, 0.7)
+    noise: Span = (0.0, 0.7)
     """Least and greatest part of the time axis at which the teacher is given them; one is drawn
     for each batch."""
     representation: Literal["raw", "diff", "freql", "freqh"] = "raw"
