@@ -13,6 +13,7 @@ from mcm.evaluation.alignment import TextAlignment
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import FlowAgreement, FlowError
 from mcm.evaluation.concept import ConceptRate
+from mcm.evaluation.decoded import DecodedClips
 from mcm.evaluation.digests import digest_files, digest_json
 from mcm.evaluation.diversity import Diversity
 from mcm.evaluation.embedded import PROTOCOL, RealClips, RealStills, Request, requests
@@ -25,6 +26,7 @@ from mcm.evaluation.speed import SecondsPerClip
 
 REAL_VIDEO, REAL_IMAGE, REAL_FLAT = "real-poor", "real-image", "real-flat"
 REAL_CLEAN, REAL_AGAIN = "real-clean", "real-poor-again"
+REAL_DECODED = "real-poor-decoded"
 
 OF_STILLS = frozenset(
     ("fid_video", "fid_image", "fid_flat", "watermark", "sharpness", "near_black")
@@ -46,11 +48,13 @@ class Reference:
         count: Clips or stills of it.
         make: Gives the one of a request's seed.
         shown: Metrics of its own row in the table: what the judges say of the truth.
+        weights: Digest of the weights that had a part in it.
     """
 
     count: int
     make: Callable[[Request], EvaluationClip]
     shown: frozenset[str] = frozenset()
+    weights: str | None = None
 
 
 class Protocol(Interface):
@@ -137,12 +141,17 @@ class FluentProtocol:
         }
 
     def references(self) -> dict[str, Reference]:
-        """Return real clips (poor, poor drawn again, clean) and stills of the evaluation split."""
+        """Return real clips and stills of the evaluation split.
+
+        The clips are poor ones, others of the same prompts, those decoded, and clean ones.
+        """
         compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
         of_clips = frozenset(metric.name for metric in self.metrics()) - compared
-        sources = {
+        decoded = DecodedClips()
+        sources: dict[str, tuple[Any, ...]] = {
             REAL_VIDEO: (RealClips("poor").clip, of_clips),
             REAL_AGAIN: (RealClips("poor", again=True).clip, of_clips),
+            REAL_DECODED: (decoded.clip, of_clips, decoded.weights),
             REAL_CLEAN: (RealClips("clean").clip, of_clips),
             REAL_IMAGE: (RealStills("image").clip, OF_STILLS),
             REAL_FLAT: (RealStills("flat").clip, OF_STILLS),

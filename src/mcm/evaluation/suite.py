@@ -190,6 +190,8 @@ class Suite:
             metrics = [m for m in self._measured if m.name in real.shown and m.reference != name]
             if metrics:
                 header = {**self._identity, "model": name, "steps": REAL_STEPS}
+                if real.weights:
+                    header["weights"] = real.weights
                 asked = self._requests[: real.count]
                 runs[name] = _Run(run_name(name, REAL_STEPS), asked, metrics, header, real.make)
         return runs

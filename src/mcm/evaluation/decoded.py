@@ -1,0 +1,37 @@
+"""What an autoencoder leaves of real clips: as near as any model that decodes with it can come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from mcm.evaluation.clips import EvaluationClip
+from mcm.evaluation.digests import digest_files
+from mcm.evaluation.embedded import RealClips, Request
+from mcm.sampling.catalog import find_model
+from mcm.sampling.pipeline import VideoModel, load
+
+
+@dataclass(frozen=True)
+class DecodedClips:
+    """Real poor clips drawn again, encoded and decoded.
+
+    Attributes:
+        model: Embedded name or folder of the model whose autoencoder it is.
+    """
+
+    model: str = "fluent"
+
+    @cached_property
+    def weights(self) -> str:
+        """A digest of the autoencoder."""
+        return digest_files([find_model(self.model).teacher / "vae"])
+
+    def clip(self, request: Request) -> EvaluationClip:
+        """Return the decoded clip that a request asks for."""
+        real = RealClips("poor", again=True).clip(request)
+        return replace(real, frames_thwc=self._video_model.reconstruct(real.frames_thwc))
+
+    @cached_property
+    def _video_model(self) -> VideoModel:
+        return load(self.model)
