@@ -21,9 +21,9 @@ from mcm.evaluation.metric import Observations, Result
 from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.runs import observations, read_rows
 from mcm.evaluation.suite import run_name
+from mcm.sampling.options import MOST_STEPS
 
 METRICS = {m.name: m for m in FluentProtocol().metrics() if isinstance(m, FrechetDistance)}
-MOST_STEPS = 50
 
 
 def ratio(

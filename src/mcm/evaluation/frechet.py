@@ -63,7 +63,7 @@ def bootstrap_frechet(x_nkd: Array, y_mkd: Array, seed: int = 0) -> Result:
         y_mkd: Those of the reference, which stays as it is.
         seed: Seed of the resampling.
     """
-    value, drawn = _distances(x_nkd, y_mkd, seed)
+    value, drawn = _distances(x_nkd, _fit(_rows(y_mkd)), seed)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Result(value, float(low), float(high), len(x_nkd))
 
@@ -80,7 +80,8 @@ def paired_ratio(x_nkd: Array, z_nkd: Array, y_mkd: Array, seed: int = 0) -> Res
         y_mkd: Those of the reference, which stays as it is.
         seed: Seed of the resampling.
     """
-    values, drawn = zip(*(_distances(one, y_mkd, seed) for one in (x_nkd, z_nkd)), strict=True)
+    reference = _fit(_rows(y_mkd))
+    values, drawn = zip(*(_distances(one, reference, seed) for one in (x_nkd, z_nkd)), strict=True)
     low, high = np.quantile(drawn[0] / drawn[1], (0.025, 0.975))
     return Result(values[0] / values[1], float(low), float(high), len(x_nkd))
 
@@ -104,13 +105,14 @@ def paired_shift(x_nd: Array, y_nd: Array) -> tuple[float, float]:
     return float(value), float(np.sqrt(2 * (cov_dd**2).sum()) / n)
 
 
-def _distances(x_nkd: Array, y_mkd: Array, seed: int) -> tuple[float, Array]:
+def _rows(x_nkd: Array) -> Array:
+    return x_nkd.reshape(-1, x_nkd.shape[-1])
+
+
+def _distances(x_nkd: Array, reference: Gaussian, seed: int) -> tuple[float, Array]:
     """Return the distance, and those of resampled clips, moved to have it as their mean."""
-    dim = x_nkd.shape[-1]
-    reference = _fit(y_mkd.reshape(-1, dim))
-    value = _between(_fit(x_nkd.reshape(-1, dim)), reference)
-    resampled = (_fit(x.reshape(-1, dim)) for x in _resampled(x_nkd, seed))
-    drawn = np.array([_between(x, reference) for x in resampled])
+    value = _between(_fit(_rows(x_nkd)), reference)
+    drawn = np.array([_between(_fit(_rows(x)), reference) for x in _resampled(x_nkd, seed)])
     return value, np.maximum(drawn - (drawn.mean() - value), 0)
 
 

@@ -148,15 +148,14 @@ class FluentProtocol:
         compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
         of_clips = frozenset(metric.name for metric in self.metrics()) - compared
         decoded = DecodedClips()
-        sources: dict[str, tuple[Any, ...]] = {
-            REAL_VIDEO: (RealClips("poor").clip, of_clips),
-            REAL_AGAIN: (RealClips("poor", again=True).clip, of_clips),
-            REAL_DECODED: (decoded.clip, of_clips, decoded.weights),
-            REAL_CLEAN: (RealClips("clean").clip, of_clips),
-            REAL_IMAGE: (RealStills("image").clip, OF_STILLS),
-            REAL_FLAT: (RealStills("flat").clip, OF_STILLS),
+        return {
+            REAL_VIDEO: Reference(self.real, RealClips("poor").clip, of_clips),
+            REAL_AGAIN: Reference(self.real, RealClips("poor", again=True).clip, of_clips),
+            REAL_DECODED: Reference(self.real, decoded.clip, of_clips, decoded.weights),
+            REAL_CLEAN: Reference(self.real, RealClips("clean").clip, of_clips),
+            REAL_IMAGE: Reference(self.real, RealStills("image").clip, OF_STILLS),
+            REAL_FLAT: Reference(self.real, RealStills("flat").clip, OF_STILLS),
         }
-        return {name: Reference(self.real, *source) for name, source in sources.items()}
 
     def facts(self) -> dict[str, Any]:
         """Return name, clip format, prompts with seeds, artwork and judges."""

@@ -178,7 +178,7 @@ class Suite:
         for name, real in self._references.items():
             readers = [metric for metric in self._measured if metric.reference == name]
             if readers:
-                header = {**self._identity, "model": name}
+                header = self._header_of(name, real)
                 runs[name] = _Run(name, _numbered(real.count), readers, header, real.make)
         return runs
 
@@ -189,12 +189,15 @@ class Suite:
         for name, real in self._references.items():
             metrics = [m for m in self._measured if m.name in real.shown and m.reference != name]
             if metrics:
-                header = {**self._identity, "model": name, "steps": REAL_STEPS}
-                if real.weights:
-                    header["weights"] = real.weights
+                header = {**self._header_of(name, real), "steps": REAL_STEPS}
                 asked = self._requests[: real.count]
                 runs[name] = _Run(run_name(name, REAL_STEPS), asked, metrics, header, real.make)
         return runs
+
+    def _header_of(self, name: str, real: Reference) -> Header:
+        """Return what identifies a run of real material."""
+        weights = {"weights": real.weights} if real.weights else {}
+        return {**self._identity, "model": name, **weights}
 
     @cached_property
     def _entries(self) -> list[tuple[Contender, int]]:
