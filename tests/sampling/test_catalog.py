@@ -71,3 +71,13 @@ def test_broken_folders_name_what_is_missing(weights: Path, tmp_path: Path) -> N
     orphan = write_card(tmp_path / "orphan", {**CARD, "base": "nothing"})
     with pytest.raises(UserError, match="no teacher at 'nothing'"):
         find_model(orphan)
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    weights, pickled = tmp_path / "adapter.safetensors", tmp_path / "adapter.bin"
+    weights.touch()
+    pickled.touch()
+    with pytest.raises(UserError, match=r"adapter\.safetensors is a file, expected a folder"):
+        find_model(weights)
+    with pytest.raises(UserError, match=r"not a safetensors file; .*convert it"):
+        find_model(pickled)

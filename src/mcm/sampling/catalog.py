@@ -15,7 +15,7 @@ from typing import Any
 
 from mcm.backbones.adapters import read_notes
 from mcm.backbones.hub import beside_or_hub, locate, name_of
-from mcm.backbones.lora_files import NOTES_FILE, PEFT_CARD
+from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, PEFT_CARD, find_file
 from mcm.backbones.native import SAMPLING
 from mcm.errors import UserError, nearest
 from mcm.sampling.published import (
@@ -127,7 +127,7 @@ def find_folder(name_or_folder: str | Path) -> Path:
             ``./name`` for a folder with the name of an embedded model.
 
     Raises:
-        UserError: There is no such model, or the hub cannot be reached.
+        UserError: There is no such model, it is a file, or the hub cannot be reached.
     """
     if not isinstance(name_or_folder, str | Path):
         raise UserError(f"model: got {name_or_folder!r:.60}, expected a name or a folder")
@@ -136,6 +136,12 @@ def find_folder(name_or_folder: str | Path) -> Path:
         return WEIGHTS / name
     if name in PUBLISHED and not Path(name).is_dir():
         return fetch_adapter(name)
+    if Path(name).is_file():
+        raise UserError(
+            f"model: {find_file(Path(name))} is a file, expected a folder; put LoRA weights into "
+            f"one, as {LORA_FILE}, beside a {NOTES_FILE} that names their "
+            'teacher: {"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0}'
+        )
     folder = locate(name_or_folder)
     if folder is None:
         raise UserError(_unknown(name))
