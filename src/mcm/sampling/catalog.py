@@ -30,6 +30,8 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 STUDENT_STEPS = 4
 STUDENT_FOLDER = "student"
 """Folder of the student in the output of every distillation."""
+_CARD = '{"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0}'
+"""What messages show of a student's notes."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,7 @@ def find_folder(name_or_folder: str | Path) -> Path:
     if name in PUBLISHED and not Path(name).is_dir():
         return fetch_adapter(name)
     if Path(name).is_file():
-        raise UserError(
-            f"model: {find_file(Path(name))} is a file, expected a folder; put LoRA weights into "
-            f"one, as {LORA_FILE}, beside a {NOTES_FILE} that names their "
-            'teacher: {"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0}'
-        )
+        raise UserError(_no_folder(Path(name)))
     folder = locate(name_or_folder)
     if folder is None:
         raise UserError(_unknown(name))
@@ -167,8 +165,7 @@ def _student_in(folder: Path) -> Student | None:
     if folder.name not in PUBLISHED:
         raise UserError(
             f"{folder}: a PEFT adapter, and nothing says its teacher; write {NOTES_FILE} into the "
-            'folder: {"base": TEACHER, "original_steps": 50, "timestep_scaling": 4.0} (published '
-            f"ones are known by their names: {', '.join(PUBLISHED)})"
+            f"folder: {_CARD} (published ones are known by their names: {', '.join(PUBLISHED)})"
         )
     base = PUBLISHED[folder.name]
     card = StudentCard(
@@ -227,6 +224,18 @@ def _unknown(name: str) -> str:
     guess = nearest(name, [*embedded_models(), *PUBLISHED])
     hint = f"; did you mean {guess}?" if guess else ""
     return f"model: no embedded model or folder {name!r}{hint} (embedded: {_known()})"
+
+
+def _no_folder(file: Path) -> str:
+    """Return the message on a file in place of a model's folder.
+
+    Raises:
+        UserError: It is a pickled one, which would be refused in a folder too.
+    """
+    return (
+        f"model: {find_file(file)} is a file, expected a folder; put LoRA weights into one, as "
+        f"{LORA_FILE}, beside a {NOTES_FILE} that names their teacher: {_CARD}"
+    )
 
 
 def _known() -> str:
