@@ -7,6 +7,8 @@ import pytest
 import torch
 from tests.backbones.tiny import make_tiny_animatediff
 from tests.backbones.tiny_families import make_tiny
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from typer.testing import CliRunner
 
 from mcm.backbones.loading import load_backbone
@@ -117,6 +119,32 @@ def test_seconds_grow_with_the_work() -> None:
                 torch.mm(x, x)
         seconds.append(predict_seconds(ledger.operations, budget=5.0))
     assert seconds[1] == pytest.approx(10 * seconds[0], rel=0.6)
+
+
+def test_a_spent_budget_guesses_products_by_products_and_the_rest_by_the_rest() -> None:
+    """What is not tried was once as slow, byte by byte, as a product: nine times the truth."""
+    x = torch.ones(512, 512)
+    with Ledger() as ledger:
+        for width in range(128, 512, 8):
+            torch.mm(x[:width], x)
+            x[:width] + 1.0
+            x[:, :width].mul(2.0).sin()
+    hasty, thorough = (predict_seconds(ledger.operations, budget) for budget in (0.1, 20.0))
+    assert hasty == pytest.approx(thorough, rel=0.6)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_account_knows_the_flops_of_products(attention: bool) -> None:
+    q = torch.ones(2, 3, 64, 16, requires_grad=True)
+    with Ledger() as ledger:
+        if attention:
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                functional.scaled_dot_product_attention(q, q, q).sum().backward()
+        else:
+            (q @ q.transpose(2, 3)).sum().backward()
+    forward = 2 * 2 * 3 * 64 * 64 * 16
+    flops = sum(one.flops * count for one, count in ledger.operations.items())
+    assert flops == (2 + 5) * forward if attention else 3 * forward
 
 
 def test_the_command_prints_a_forecast(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from mcm.backbones.folder import PipelineFolder
+from mcm.devices import return_freed_memory
 from mcm.distillation.learner import Learner
 from mcm.doctor.ledger import Ledger
 from mcm.doctor.sketch import Sketch, all_networks, sketch
@@ -80,6 +81,8 @@ def forecast(
     ledger, weights = account(drawn, recipe)
     seconds = None
     if budget is not None:
+        if recipe.trainer.gradient_checkpointing:
+            return_freed_memory()  # as the run does, which takes time
         passes = max(1.0, recipe.trainer.gradient_accumulation / 2)
         seconds = predict_seconds(ledger.operations, budget) * passes
     return Forecast(weights, ledger.peak, process, seconds)

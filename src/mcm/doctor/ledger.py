@@ -12,6 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+"""Of the CPU, which the counter of floating-point operations does not know."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Operation:
-    """A call of the tensor library: the function, and its arguments with shapes for tensors."""
+    """A call of the tensor library: the function, and its arguments with shapes for tensors.
+
+    Attributes:
+        flops: Floating-point operations of a product of matrices, a convolution or attention; 0 of
+            all that only moves or maps numbers.
+    """
 
     function: Any
     arguments: tuple[Any, ...]
     options: tuple[tuple[str, Any], ...]
+    flops: int = 0
 
 
 class Ledger(TorchDispatchMode):
@@ -68,7 +79,8 @@ class Ledger(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
         if not getattr(func, "is_view", False):
-            operation = Operation(func, _frozen(args), tuple(sorted(_frozen(kwargs).items())))
+            options = tuple(sorted(_frozen(kwargs).items()))
+            operation = Operation(func, _frozen(args), options, _flops(func, args, kwargs, result))
             self.operations[operation] += 1
         for value in tree_iter(result):
             if isinstance(value, Tensor):
@@ -93,6 +105,17 @@ class Ledger(TorchDispatchMode):
 
 class _Options(dict[str, Any]):
     """Keyword arguments on their way into a tuple."""
+
+
+def _flops(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
+    """Return the floating-point operations of a call; 0 if it is no product."""
+    packet = function.overloadpacket
+    if packet is _ATTENTION:
+        return int(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+    if packet is _ATTENTION_BACKWARD:
+        return int(sdpa_backward_flop_count(*(tensor.shape for tensor in args[:4])))
+    count = flop_registry.get(packet)
+    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
 
 def _frozen(value: Any) -> Any:

@@ -15,23 +15,32 @@ from mcm.doctor.ledger import Operation, Shape
 
 BUDGET = 90.0
 _ENOUGH = 0.02
-_HEAVY = ("convolution", "mm", "attention", "gemm")
 
 
 def predict_seconds(operations: Mapping[Operation, int], budget: float = BUDGET) -> float:
     """Return the seconds of a step on the CPU.
 
-    The operations that matter most are run first; when the budget is spent, the others are taken
-    to be as fast, byte by byte, as those of their kind.
+    Products (convolutions, matrix products, attention) are timed by their floating-point
+    operations, all others by the bytes they read. Of each sort, which has half of the budget, those
+    that matter most are run first; when it is spent, the rest are taken to be as fast as those of
+    their function, or else of their sort.
 
     Args:
         operations: How often each is called.
         budget: Seconds to spend on trying.
     """
+    products = {one: count for one, count in operations.items() if one.flops}
+    others = {one: count for one, count in operations.items() if not one.flops}
+    halves = [_seconds_of(sort, budget / 2) for sort in (products, others)]
+    return sum(halves) + _overhead() * sum(operations.values())
+
+
+def _seconds_of(operations: Mapping[Operation, int], budget: float) -> float:
     began, total = time.perf_counter(), 0.0
     spent: defaultdict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
     rest: Counter[Operation] = Counter()
-    for operation, count in sorted(operations.items(), key=_weight, reverse=True):
+    ordered = sorted(operations.items(), key=lambda item: _work(item[0]) * item[1], reverse=True)
+    for operation, count in ordered:
         late = time.perf_counter() - began > budget
         seconds = None if late else _try(operation)
         if seconds is None:
@@ -40,11 +49,11 @@ def predict_seconds(operations: Mapping[Operation, int], budget: float = BUDGET)
         total += count * seconds
         for kind in (operation.function, None):
             spent[kind][0] += seconds
-            spent[kind][1] += _bytes(operation)
+            spent[kind][1] += _work(operation)
     for operation, count in rest.items():
-        seconds, size = spent[operation.function if operation.function in spent else None]
-        total += count * seconds / max(size, 1.0) * _bytes(operation)
-    return total + _overhead() * sum(operations.values())
+        seconds, work = spent[operation.function if operation.function in spent else None]
+        total += count * seconds / max(work, 1.0) * _work(operation)
+    return total
 
 
 def clock() -> Callable[[], float]:
@@ -52,10 +61,8 @@ def clock() -> Callable[[], float]:
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
-def _weight(item: tuple[Operation, int]) -> tuple[bool, int]:
-    operation, count = item
-    name = str(operation.function)
-    return any(mark in name for mark in _HEAVY), _bytes(operation) * count
+def _work(operation: Operation) -> int:
+    return operation.flops or _bytes(operation)
 
 
 def _bytes(operation: Operation) -> int:
