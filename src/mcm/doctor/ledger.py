@@ -40,7 +40,7 @@ class Operation:
     function: Any
     arguments: tuple[Any, ...]
     options: tuple[tuple[str, Any], ...]
-    flops: int = 0
+    flops: int
 
 
 class Ledger(TorchDispatchMode):
