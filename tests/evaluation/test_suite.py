@@ -56,7 +56,7 @@ def test_the_embedded_world_from_clips_to_table(
     assert suite.missing == {}
     table = {(row.label, row.steps): row.results for row in suite.table()}
     models = {("teacher", 50), ("dark", 4)}
-    drawn = ("poor", "poor-again", "poor-decoded", "clean", "image", "flat")
+    drawn = ("poor", "poor-again", "poor-decoded", "clean", "clean-decoded", "image", "flat")
     real = {(f"real-{name}", 0) for name in drawn}
     assert set(table) == models | real
     assert all(set(results) == {m.name for m in suite.metrics} for results in table.values())
@@ -71,6 +71,7 @@ def test_the_embedded_world_from_clips_to_table(
     assert table["real-clean", 0]["sharpness"].value > table["real-poor", 0]["sharpness"].value
     assert table["real-poor-again", 0]["fvd"].count == 2
     assert table["real-poor-decoded", 0]["watermark"].value == 1
+    assert table["real-clean-decoded", 0]["watermark"].value == 0
     assert table["real-image", 0]["sharpness"].count > 0
     assert table["real-image", 0]["motion"].count == table["real-poor", 0]["fvd"].count == 0
     text, files = gallery.shown()["00001"]

@@ -7,19 +7,21 @@ from functools import cached_property
 
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.digests import digest_files
-from mcm.evaluation.embedded import RealClips, Request
+from mcm.evaluation.embedded import Look, RealClips, Request
 from mcm.sampling.catalog import find_model
 from mcm.sampling.pipeline import VideoModel, load
 
 
 @dataclass(frozen=True)
 class DecodedClips:
-    """Real poor clips drawn again, encoded and decoded.
+    """Real clips drawn again, encoded and decoded.
 
     Attributes:
+        look: As of :class:`RealClips`.
         model: Embedded name or folder of the model whose autoencoder it is.
     """
 
+    look: Look = "poor"
     model: str = "fluent"
 
     @cached_property
@@ -29,7 +31,7 @@ class DecodedClips:
 
     def clip(self, request: Request) -> EvaluationClip:
         """Return the decoded clip that a request asks for."""
-        real = RealClips("poor", again=True).clip(request)
+        real = RealClips(self.look, again=True).clip(request)
         return replace(real, frames_thwc=self._video_model.reconstruct(real.frames_thwc))
 
     @cached_property

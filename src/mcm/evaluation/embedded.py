@@ -15,6 +15,8 @@ from mcm.data.fluent.scene import Combination, combinations
 from mcm.data.fluent.world import World
 from mcm.evaluation.clips import EvaluationClip
 
+Look = Literal["poor", "clean"]
+
 PROTOCOL = "fluent-1"
 """Name of the protocol; results of different protocols do not compare."""
 
@@ -103,7 +105,7 @@ class RealClips:
             that of a perfect model.
     """
 
-    look: Literal["poor", "clean"] = "poor"
+    look: Look = "poor"
     again: bool = False
 
     @property

@@ -26,7 +26,7 @@ from mcm.evaluation.speed import SecondsPerClip
 
 REAL_VIDEO, REAL_IMAGE, REAL_FLAT = "real-poor", "real-image", "real-flat"
 REAL_CLEAN, REAL_AGAIN = "real-clean", "real-poor-again"
-REAL_DECODED = "real-poor-decoded"
+REAL_DECODED, CLEAN_DECODED = "real-poor-decoded", "real-clean-decoded"
 
 OF_STILLS = frozenset(
     ("fid_video", "fid_image", "fid_flat", "watermark", "sharpness", "near_black")
@@ -143,16 +143,18 @@ class FluentProtocol:
     def references(self) -> dict[str, Reference]:
         """Return real clips and stills of the evaluation split.
 
-        The clips are poor ones, others of the same prompts, those decoded, and clean ones.
+        The clips are poor ones, others of the same prompts, those decoded; clean ones, and others
+        decoded.
         """
         compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
         of_clips = frozenset(metric.name for metric in self.metrics()) - compared
-        decoded = DecodedClips()
+        poor, clean = DecodedClips("poor"), DecodedClips("clean")
         return {
             REAL_VIDEO: Reference(self.real, RealClips("poor").clip, of_clips),
             REAL_AGAIN: Reference(self.real, RealClips("poor", again=True).clip, of_clips),
-            REAL_DECODED: Reference(self.real, decoded.clip, of_clips, decoded.weights),
+            REAL_DECODED: Reference(self.real, poor.clip, of_clips, poor.weights),
             REAL_CLEAN: Reference(self.real, RealClips("clean").clip, of_clips),
+            CLEAN_DECODED: Reference(self.real, clean.clip, of_clips, clean.weights),
             REAL_IMAGE: Reference(self.real, RealStills("image").clip, OF_STILLS),
             REAL_FLAT: Reference(self.real, RealStills("flat").clip, OF_STILLS),
         }
