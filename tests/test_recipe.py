@@ -126,6 +126,7 @@ def test_unknown_key_far_from_all_lists_the_section(recipe_file: Path) -> None:
         ),
         ("clip_critic.noise=[0.7,0]", "clip_critic.noise: got [0.7, 0], expected its least"),
         ("consistency.time_weights=[0,0]", "consistency.time_weights: got [0, 0], which has no"),
+        ("consistency.image_weight=1", "consistency.image_weight: got 1, which needs images"),
         ("optimizer.warmup_steps=11", "got 11, which is more than trainer.steps"),
         ("trainer.validation.steps=[4, 51]", "trainer.validation.steps.1: got 51"),
     ],

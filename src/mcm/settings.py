@@ -163,6 +163,11 @@ class ConsistencySection(Section):
     at the noisy end; null: `guidance` everywhere."""
     ema_decay: Decay = 0.95
     """EMA decay of the target network; 0 uses the student itself."""
+    image_weight: NonNegative = 0.0
+    """Factor of consistency training on `data.images`, whole latents and no teacher; 0: none.
+
+    The student learns looks from them directly. Their cache needs `--latents`.
+    """
     segments: Count = 1
     """Parts of the trajectory, each with consistency of its own; 1 is the whole of it.
 
@@ -390,4 +395,8 @@ class Recipe(Section):
     def _check(self) -> Recipe:
         if self.optimizer.warmup_steps > self.trainer.steps:
             raise ValueError("optimizer.warmup_steps: is more than trainer.steps")
+        if self.consistency.image_weight > 0 and self.data.images is None:
+            raise ValueError(
+                "consistency.image_weight: needs images; give their cache as data.images"
+            )
         return self

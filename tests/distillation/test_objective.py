@@ -18,6 +18,9 @@ from mcm.settings import Recipe
 Make = Callable[[Recipe], MotionConsistency]
 
 
+IMAGES = {"data": {"images": "toy"}, "consistency": {"image_weight": 0.5}}
+
+
 def seeded(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -410,6 +413,53 @@ def test_without_a_teacher_critic_nothing_more_is_drawn(
     assert torch.equal(first.noise_bcthw, second.noise_bcthw)
     assert torch.equal(first.frames_bl, second.frames_bl)
     assert 0 <= second.judged_level <= 0.7
+
+
+def with_image_latents(batch: DistillBatch) -> DistillBatch:
+    latents = torch.randn(5, *SHAPE, generator=seeded(7))[:, :, :1]
+    return replace(batch, image_latents_bcthw=latents, image_condition=texts(range(5)))
+
+
+def test_consistency_of_images_is_that_of_one_noise_at_two_levels(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    """Consistency training written out: no teacher, whole latents, its own draws."""
+    sections = {"critic": {"weight": 0.0}, "motion": {"weight": 0.0}, **IMAGES}
+    objective = objective_of(recipe_of(**sections))
+    scatter(objective)
+    batch = with_image_latents(batch)
+    losses = objective.step(batch, seeded())
+    draws, backbone = objective.draw(batch, seeded()), objective.backbone
+    schedule = backbone.schedule
+    assert draws.image_index_b is not None and draws.image_noise_bcthw is not None
+    t = 100 * (draws.image_index_b + 1) - 1
+    s = torch.where(draws.image_index_b > 0, t - 100, 0)
+    found = []
+    for name, at in ((STUDENT, t), (TARGET, s)):
+        x_bcthw = schedule.add_noise(batch.image_latents_bcthw, draws.image_noise_bcthw, at)
+        with backbone.using(name), torch.no_grad():
+            x0 = backbone.predict(x_bcthw, at, texts(range(5)), "x0")
+        found.append(consistency_function(schedule, x_bcthw, x0, at))
+    expected = (((found[0] - found[1]) ** 2 + 1e-6).sqrt() - 1e-3).mean()
+    torch.testing.assert_close(losses.parts["image"], expected)
+    torch.testing.assert_close(losses.total.detach(), 0.5 * expected)
+    losses.total.backward()
+    assert all(gradients(backbone.adapter_parameters(STUDENT).values()))
+    assert not any(gradients(backbone.adapter_parameters(TARGET).values()))
+    assert not any(gradients(backbone.variants.base.parameters()))  # type: ignore[attr-defined]
+
+
+def test_images_change_nothing_else_of_a_step(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    still: dict[str, Any] = {"critic": {"augment": []}}
+    without = objective_of(recipe_of(**still)).step(batch, seeded())
+    with_ = recipe_of(**still, **IMAGES)
+    images = objective_of(with_).step(with_image_latents(batch), seeded())
+    assert set(images.parts) == {*without.parts, "image"}
+    torch.testing.assert_close(images.total, without.total + 0.5 * images.parts["image"])
+    unasked = objective_of(recipe_of(**still)).step(with_image_latents(batch), seeded())
+    assert torch.equal(unasked.total, without.total)
 
 
 def test_zero_terminal_snr_is_finite_at_pure_noise(

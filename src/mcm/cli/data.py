@@ -47,6 +47,10 @@ Reconstruct = Annotated[
         "what no latents can hold.",
     ),
 ]
+Latents = Annotated[
+    bool,
+    typer.Option("--latents", help="Keep the latents of images too, for consistency.image_weight."),
+]
 GreyWindow = Annotated[
     str | None,
     typer.Option(
@@ -74,6 +78,7 @@ def cache(
     most_bad: MostBad = 0.5,
     keep_frames: KeepFrames = 0,
     reconstruct: Reconstruct = False,
+    latents: Latents = False,
     window: GreyWindow = None,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
@@ -103,6 +108,7 @@ def cache(
         "keep_frames": keep_frames,
     }
     if images:
-        typer.echo(cache_images(samples, backbone, output, reconstruct=reconstruct, **shared))
+        stills: dict[str, Any] = {"reconstruct": reconstruct, "latents": latents}
+        typer.echo(cache_images(samples, backbone, output, **stills, **shared))
     else:
         typer.echo(cache_videos(samples, backbone, output, **clips, **shared))

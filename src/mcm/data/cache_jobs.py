@@ -88,7 +88,7 @@ class VideoJob:
 
     def encode(self, batch: Sequence[Loaded], backbone: Encoder) -> dict[str, Tensor]:
         """Return `latents` (b c t h w), and `frames` (b k h w 3) with `frame_indices` (b k)."""
-        result = {"latents": _latents(batch, backbone, self.dtype)}
+        result = {"latents": to_storage(_encoded(batch, backbone), self.dtype, "latents")}
         if self.keep_frames:
             indices = [self._kept(loaded.sample) for loaded in batch]
             kept = [loaded.pixels_thwc[k] for loaded, k in zip(batch, indices, strict=True)]
@@ -138,10 +138,13 @@ class ImageJob:
     def encode(self, batch: Sequence[Loaded], backbone: Encoder) -> dict[str, Tensor]:
         """Return `pixels` (b h w 3), and perhaps `latents` (b c 1 h w)."""
         result = {"pixels": torch.from_numpy(np.stack([item.pixels_thwc[0] for item in batch]))}
+        if not (self.latents or self.reconstruct):
+            return result
+        latents = _encoded(batch, backbone)
         if self.latents:
-            result["latents"] = _latents(batch, backbone, self.dtype)
+            result["latents"] = to_storage(latents, self.dtype, "latents")
         if self.reconstruct:
-            result["pixels"] = _reconstructed(batch, backbone)
+            result["pixels"] = _decoded(latents, backbone)
         return result
 
 
@@ -175,14 +178,10 @@ def to_signed(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def _latents(batch: Sequence[Loaded], backbone: Encoder, dtype: StorageType) -> Tensor:
-    return to_storage(_encoded(batch, backbone), dtype, "latents")
-
-
-def _reconstructed(batch: Sequence[Loaded], backbone: Encoder) -> Tensor:
+def _decoded(latents_bc1hw: Tensor, backbone: Encoder) -> Tensor:
     """Return images (b h w 3) as the autoencoder gives them back."""
     with torch.no_grad():
-        pixels_b13hw = backbone.decode_frames(_encoded(batch, backbone))
+        pixels_b13hw = backbone.decode_frames(latents_bc1hw)
     return to_bytes(pixels_b13hw[:, 0].float().cpu()).permute(0, 2, 3, 1).contiguous()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,25 +21,27 @@ class DistillBatch:
         condition: Text states of their captions.
         images_n3hw: Clean images in [-1, 1]; ``None`` takes the videos' own frames.
         image_text_nd: Pooled text embeddings of the images' captions.
+        image_latents_bcthw: Scaled latents of the images, t = 1; ``None`` where none are asked for.
+        image_condition: Text states of the images' captions, with the latents.
     """
 
     latents_bcthw: Tensor
     condition: Condition
     images_n3hw: Tensor | None = None
     image_text_nd: Tensor | None = None
+    image_latents_bcthw: Tensor | None = None
+    image_condition: Condition | None = None
 
     def __len__(self) -> int:
         return len(self.latents_bcthw)
 
     def to(self, device: torch.device | str) -> DistillBatch:
         """Move to a device; half-precision latents become float32."""
-        images, text = self.images_n3hw, self.image_text_nd
-        return DistillBatch(
-            self.latents_bcthw.to(device, torch.float32),
-            self.condition.to(device, torch.float32),
-            None if images is None else images.to(device, torch.float32),
-            None if text is None else text.to(device, torch.float32),
-        )
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device, torch.float32)
+            for name, value in vars(self).items()
+        }
+        return DistillBatch(**moved)
 
 
 @dataclass(frozen=True)

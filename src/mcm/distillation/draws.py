@@ -57,6 +57,8 @@ class Draws:
         generation_steps: Steps that generated latents take, the same for all of the batch.
         judged_noise_bcthw: The noise on clips as they are judged; ``None`` without.
         judged_level: Part of the time axis at which they are, the same for all of the batch.
+        image_index_b: Indices into the solver grid of the images that consistency is asked of.
+        image_noise_bcthw: Their noise; both ``None`` without.
     """
 
     real_b: Tensor
@@ -69,6 +71,8 @@ class Draws:
     generation_steps: int = 1
     judged_noise_bcthw: Tensor | None = None
     judged_level: float = 0.0
+    image_index_b: Tensor | None = None
+    image_noise_bcthw: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Draws:
         """Move to a device."""
@@ -80,13 +84,19 @@ class Draws:
         return replace(self, **moved)
 
 
-def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -> Draws:
+def draw(
+    config: DrawConfig,
+    shape: Sequence[int],
+    generator: torch.Generator,
+    image_shape: Sequence[int] | None = None,
+) -> Draws:
     """Draw one step.
 
     Args:
         config: The distributions.
         shape: (b, c, t, h, w) of the latents.
         generator: A generator on the CPU, so that every device sees the same draws.
+        image_shape: (b, c, 1, h, w) of the latents of images; ``None`` without.
     """
     batch = shape[0]
     real_b = torch.rand(batch, generator=generator) < config.real_fraction
@@ -102,12 +112,16 @@ def draw(config: DrawConfig, shape: Sequence[int], generator: torch.Generator) -
         frames_bl=sparse_frames(batch, config.frames, config.judged_frames, generator),
         generation_steps=one_of(config.generation_steps, generator),
     )
-    if config.judged_noise is None:
-        return draws
-    low, high = config.judged_noise
-    level = low + (high - low) * float(torch.rand((), generator=generator))
-    noise_bcthw = torch.randn(*shape, generator=generator)
-    return replace(draws, judged_noise_bcthw=noise_bcthw, judged_level=level)
+    if config.judged_noise is not None:
+        low, high = config.judged_noise
+        level = low + (high - low) * float(torch.rand((), generator=generator))
+        noise_bcthw = torch.randn(*shape, generator=generator)
+        draws = replace(draws, judged_noise_bcthw=noise_bcthw, judged_level=level)
+    if image_shape is not None:
+        image_index_b = grid_indices(config, image_shape[0], generator)
+        noise_bcthw = torch.randn(*image_shape, generator=generator)
+        draws = replace(draws, image_index_b=image_index_b, image_noise_bcthw=noise_bcthw)
+    return draws
 
 
 def grid_indices(config: DrawConfig, batch: int, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -32,6 +32,7 @@ class Feed(Dataset[DistillBatch]):
         order: Order of the clips.
         image_order: Order of the images.
         judged: Frames of a clip that the critic sees; 0 without a critic.
+        latents: Whether the images' latents are wanted too.
     """
 
     videos: CachedVideos
@@ -39,6 +40,7 @@ class Feed(Dataset[DistillBatch]):
     order: EpochSampler
     image_order: EpochSampler | None
     judged: int
+    latents: bool = False
 
     @classmethod
     def open(cls, recipe: Recipe, world_size: int = 1, rank: int = 0) -> Feed:
@@ -47,8 +49,8 @@ class Feed(Dataset[DistillBatch]):
         Raises:
             UserError: A cache is missing or unfinished, or the sizes cannot be paired.
         """
-        judged = recipe.critic.weight > 0
-        images = recipe.data.images if judged else None
+        wanted = recipe.critic.weight > 0 or recipe.consistency.image_weight > 0
+        images = recipe.data.images if wanted else None
         return cls.over(
             recipe,
             CachedVideos(recipe.data.videos),
@@ -77,10 +79,13 @@ class Feed(Dataset[DistillBatch]):
         order = EpochSampler(seed, size, batch_size, world_size, rank)
         if images is None:
             return cls(videos, None, order, None, judged)
-        count = recipe.data.image_batch_size or batch_size * judged
+        count = recipe.data.image_batch_size or batch_size * (judged or 1)
         _check_pairs(recipe, count, batch_size * judged)
         image_order = EpochSampler(seed + _IMAGE_STREAM, len(images), count, world_size, rank)
-        return cls(videos, images, order, image_order, judged)
+        latents = recipe.consistency.image_weight > 0
+        if latents:
+            _check_latents(images)
+        return cls(videos, images, order, image_order, judged, latents)
 
     def __getitem__(self, number: int) -> DistillBatch:
         """Return the batch of a forward pass, counted from 0 over the whole run."""
@@ -88,7 +93,11 @@ class Feed(Dataset[DistillBatch]):
         if self.images is not None and self.image_order is not None:
             images = self.images.batch(self.image_order.indices(number))
             pixels, text = images.pixels_b3hw, images.condition.pooled_bd
-            return DistillBatch(clips.latents_bcthw, clips.condition, pixels, text)
+            batch = DistillBatch(clips.latents_bcthw, clips.condition, pixels, text)
+            if not self.latents:
+                return batch
+            latents, condition = images.latents_bcthw, images.condition
+            return replace(batch, image_latents_bcthw=latents, image_condition=condition)
         if clips.frames_bl3hw is None or self.judged == 0:
             return DistillBatch(clips.latents_bcthw, clips.condition)
         pixels, text = own_frames(clips, self.judged, number)
@@ -133,6 +142,14 @@ def _check_pairs(recipe: Recipe, images: int, frames: int) -> None:
             f"data.image_batch_size: got {images}, but critic.loss=relativistic pairs each image "
             f"with one of {frames} generated frames (trainer.batch_size × "
             f"critic.frames_per_clip); remove the field or give {frames}"
+        )
+
+
+def _check_latents(images: CachedImages) -> None:
+    if images.batch([0]).latents_bcthw is None:
+        raise UserError(
+            f"data.images: {images.folder} holds no latents, which consistency.image_weight needs; "
+            "make the cache again with `mcm data cache --images --latents`"
         )
 
 

@@ -102,7 +102,7 @@ class MotionConsistency(nn.Module):
         """Return the student's losses on a batch.
 
         total = λ_motion · d(M(f_θ(x_t, t)), M⁻(f_θ⁻(x̂_s, s))) + λ_adv · L_adv(decoded frames)
-        + λ_clip · L_clip(latents)
+        + λ_clip · L_clip(latents) + λ_image · d(f_θ(x_t, t), f_θ⁻(x_s, s)) on images
 
         Args:
             batch: Real clips, on the network's device.
@@ -114,6 +114,10 @@ class MotionConsistency(nn.Module):
         motion = self.motion_loss(*self.arrivals(transition, student, self.target(transition)))
         total = weighted = self.variant.motion.weight * motion
         parts = {"motion": motion.detach()}
+        if (images := self.images(batch, draws)) is not None:
+            of_images = self.image_loss(images)
+            total = total + self.variant.consistency.image_weight * of_images
+            parts["image"] = of_images.detach()
         if not self.critics.weights:
             return Losses(total, parts)
         x0 = student
@@ -152,7 +156,9 @@ class MotionConsistency(nn.Module):
             generation_steps=trajectories.self_generation_steps,
             judged_noise=clips.noise if with_noise else None,
         )
-        return draw(config, shape, generator).to(batch.latents_bcthw.device)
+        stills = batch.image_latents_bcthw if consistency.image_weight > 0 else None
+        image_shape = None if stills is None else stills.shape
+        return draw(config, shape, generator, image_shape).to(batch.latents_bcthw.device)
 
     def transition(self, batch: DistillBatch, draws: Draws) -> Transition:
         """Noise the clean latents and let the teacher take its guided step."""
@@ -165,6 +171,30 @@ class MotionConsistency(nn.Module):
         )
         end_b = self.ends_n.to(draws.index_b.device)[draws.index_b]
         return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, end_b)
+
+    def images(self, batch: DistillBatch, draws: Draws) -> Transition | None:
+        """Noise the latents of images to both ends of a solver step; ``None`` without images.
+
+        One noise at both makes the step an unbiased one towards the image, without a teacher
+        (Song et al., Consistency Models, 2023, arXiv 2303.01469, section 5).
+        """
+        x0, condition, index_b = (
+            batch.image_latents_bcthw,
+            batch.image_condition,
+            draws.image_index_b,
+        )
+        if x0 is None or condition is None or index_b is None or draws.image_noise_bcthw is None:
+            return None
+        start_b, previous_b = self.grid.pair(index_b)
+        x_bcthw = self.grid.add_noise(x0, draws.image_noise_bcthw, index_b)
+        x_previous = self.backbone.schedule.add_noise(x0, draws.image_noise_bcthw, previous_b)
+        end_b = self.ends_n.to(index_b.device)[index_b]
+        return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, end_b)
+
+    def image_loss(self, images: Transition) -> Tensor:
+        """d(f_θ(x_t, t), sg f_θ⁻(x_s, s)), of whole latents."""
+        student = self.student(images.x_bcthw, images.start_b, images.condition)
+        return self._distance(*self.arrivals(images, student, self.target(images)))
 
     def clean_latents(self, real_bcthw: Tensor, condition: Condition, draws: Draws) -> Tensor:
         """Mixed trajectories: per sample the real latent, or the student's own from noise."""
@@ -237,6 +267,9 @@ class MotionConsistency(nn.Module):
             ours = self.head(student_bcthw)
             with torch.no_grad():
                 theirs = self.head_target(target_bcthw)
+        return self._distance(ours, theirs)
+
+    def _distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
         if self.variant.consistency.loss == "l2":
             return l2(ours, theirs)
         return pseudo_huber(ours, theirs, self.variant.consistency.huber_c)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -110,11 +110,17 @@ def make_batch(backbone: PipelineBackbone, recipe: Recipe) -> DistillBatch:
     height, width = data.size or (spec.height, spec.width)
     latents = torch.randn(count, *spec.latent_shape(data.frames, height, width))
     condition = make_condition(backbone, count)
-    if data.images is None or recipe.critic.weight == 0:
+    judged = recipe.critic.frames_per_clip if recipe.critic.weight > 0 else 0
+    learnt = recipe.consistency.image_weight > 0
+    if data.images is None or not (judged or learnt):
         return DistillBatch(latents, condition)
-    number = data.image_batch_size or count * recipe.critic.frames_per_clip
-    images = torch.rand(number, 3, height, width) * 2 - 1
-    return DistillBatch(latents, condition, images, make_condition(backbone, number).pooled_bd)
+    number = data.image_batch_size or count * (judged or 1)
+    images, text = torch.rand(number, 3, height, width) * 2 - 1, make_condition(backbone, number)
+    batch = DistillBatch(latents, condition, images, text.pooled_bd)
+    if not learnt:
+        return batch
+    stills = torch.randn(number, *spec.latent_shape(1, height, width))
+    return replace(batch, image_latents_bcthw=stills, image_condition=text)
 
 
 def make_condition(backbone: PipelineBackbone, count: int) -> Condition:
@@ -151,11 +157,12 @@ def _without_values(batch: DistillBatch, fakes: FakeTensorMode) -> DistillBatch:
     def bare(tensor: Tensor | None) -> Any:
         return None if tensor is None else _bare(tensor, fakes)
 
-    states = batch.condition
-    condition = Condition(bare(states.tokens_bld), bare(states.pooled_bd), bare(states.mask_bl))
-    return DistillBatch(
-        bare(batch.latents_bcthw), condition, bare(batch.images_n3hw), bare(batch.image_text_nd)
-    )
+    def of(value: Any) -> Any:
+        if isinstance(value, Condition):
+            return Condition(bare(value.tokens_bld), bare(value.pooled_bd), bare(value.mask_bl))
+        return bare(value)
+
+    return DistillBatch(**{name: of(value) for name, value in vars(batch).items()})
 
 
 @contextmanager
