@@ -62,9 +62,11 @@ def real_account(recipe: Recipe) -> Ledger:
     return ledger
 
 
-def test_a_step_without_values_is_the_real_step(teacher: Path) -> None:
+@pytest.mark.parametrize("image_weight", [0.0, 1.0])
+def test_a_step_without_values_is_the_real_step(teacher: Path, image_weight: float) -> None:
     """The same bytes at the peak, the same operations on the same shapes."""
-    recipe = recipe_of(teacher)
+    images = {"videos": "none", "images": "none", "image_batch_size": 6}
+    recipe = recipe_of(teacher, data=images, consistency={"image_weight": image_weight})
     real = real_account(recipe)
     drawn, _ = account(sketch(recipe), recipe)
     assert drawn.peak == pytest.approx(real.peak, rel=0.05)
