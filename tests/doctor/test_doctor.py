@@ -79,7 +79,10 @@ def test_a_step_without_values_is_the_real_step(teacher: Path, image_weight: flo
 
 @pytest.mark.parametrize("family", ["modelscope", "wan-2.2", "fluent-dit", "ltx", "cogvideox"])
 def test_every_family_can_be_drawn(family: str, tmp_path: Path) -> None:
-    recipe = recipe_of(make_tiny(family, tmp_path), trainer={"batch_size": 1})
+    """Images too, which are clips of one frame."""
+    images = {"videos": "none", "images": "none"}
+    sections = {"data": images, "consistency": {"image_weight": 1.0}, "trainer": {"batch_size": 1}}
+    recipe = recipe_of(make_tiny(family, tmp_path), **sections)
     found = forecast(recipe, budget=None)
     assert found.peak > found.weights > 0
     assert found.seconds is None
