@@ -47,13 +47,15 @@ def make_sides(objective: MotionConsistency, batch: DistillBatch, seed: int, ste
     """Sample the student for the captions of a batch."""
     real = batch.latents_bcthw
     seeds = range(seed, seed + len(real))
-    return Sides(batch, objective.generate(seeds, real.shape[1:], batch.condition, steps))
+    return Sides(
+        batch, objective.trajectories.generate(seeds, real.shape[1:], batch.condition, steps)
+    )
 
 
 @torch.no_grad()
 def look(objective: MotionConsistency, sides: Sides, generator: torch.Generator) -> Judged:
     """Return what the critics are shown of both sides."""
-    batch, draws = sides.batch, objective.draw(sides.batch, generator)
+    batch, draws = sides.batch, objective.trajectories.draw(sides.batch, generator)
     return objective.critics.view(batch, sides.made_bcthw, batch.condition, draws)
 
 

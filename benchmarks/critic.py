@@ -75,7 +75,7 @@ def train(objective: MotionConsistency, feed: Feed, recipe: Recipe, steps: int) 
         with torch.no_grad():
             clean = batch.latents_bcthw
             frames = objective.critics.frames(
-                batch, clean, batch.condition, objective.draw(batch, generator)
+                batch, clean, batch.condition, objective.trajectories.draw(batch, generator)
             )
         losses = objective.critic_step(Judged(frames), generator)
         optimizer.zero_grad()

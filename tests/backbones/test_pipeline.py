@@ -22,7 +22,8 @@ from tests.backbones.tiny_families import load_tiny
 from mcm.backbones.loading import load_backbone
 from mcm.diffusion import convert
 from mcm.distillation.batch import DistillBatch
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.settings import Recipe

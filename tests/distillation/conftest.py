@@ -8,8 +8,9 @@ from tests.distillation.toy import ToyBackbone, ToyVideos, texts
 
 from mcm.distillation.batch import DistillBatch
 from mcm.distillation.feed import Feed
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import make_accelerator
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.variant import Variant
 from mcm.settings import Recipe

@@ -4,25 +4,20 @@ from typing import Any
 
 import pytest
 import torch
-from tests.distillation.toy import SHAPE, ToyBackbone, texts
+from tests.distillation.toy import SHAPE, ToyBackbone, scatter, seeded, texts
 from torch import Tensor
 
 from mcm.backbones.base import Condition
 from mcm.diffusion import consistency_function, convert, guide
 from mcm.distillation.batch import CriticFrames, DistillBatch
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
-from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.samplers import Plan, consistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.settings import Recipe
 
 Make = Callable[[Recipe], MotionConsistency]
 
 
 IMAGES = {"data": {"images": "toy"}, "consistency": {"image_weight": 0.5}}
-
-
-def seeded(seed: int = 3) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def gradients(parameters: Any) -> list[bool]:
@@ -35,14 +30,6 @@ def judged_frames(objective: MotionConsistency, batch: DistillBatch, seed: int =
     assert judged is not None
     assert judged.frames is not None
     return judged.frames
-
-
-def scatter(objective: MotionConsistency) -> None:
-    """Give student, target and heads weights of their own."""
-    generator = seeded(1)
-    for value in objective.weights().values():
-        if value.is_floating_point():
-            value.add_(0.05 * torch.randn(value.shape, generator=generator))
 
 
 def test_student_step_trains_student_and_head_only(
@@ -83,50 +70,6 @@ def test_same_seed_same_losses(objective_of: Make, recipe_of: Any, batch: Distil
     assert not torch.equal(first.total, other.total)
 
 
-def test_only_the_samples_drawn_are_generated(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    objective = objective_of(recipe_of(trajectories={"self_generation_steps": 2}))
-    real_b = torch.tensor([True, False, True, False])
-    draws = replace(objective.draw(batch, seeded()), real_b=real_b)
-    clean = objective.clean_latents(batch.latents_bcthw, batch.condition, draws)
-    assert torch.equal(clean[real_b], batch.latents_bcthw[real_b])
-    with objective.backbone.using(STUDENT), torch.no_grad():
-        denoiser = Denoiser(objective.backbone, batch.condition[~real_b])
-        noise = Noise.from_seeds(draws.seeds_b[~real_b].tolist())
-        expected = consistency(denoiser, noise, Plan(SHAPE, 2, 10))
-    torch.testing.assert_close(clean[~real_b], expected)
-
-
-def test_only_the_last_step_of_judged_latents_learns(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    settings = {"self_generation_steps": [3], "judge_generated": True, "real_fraction": 0.0}
-    objective = objective_of(recipe_of(trajectories=settings, motion={"weight": 0.0}))
-    scatter(objective)
-    draws = objective.draw(batch, seeded())
-    ends = objective.clean_latents(batch.latents_bcthw, batch.condition, draws)
-    inputs = []
-    with objective.backbone.using(STUDENT), torch.no_grad():
-        denoiser = Denoiser(objective.backbone, batch.condition)
-
-        def watch(x_bcthw: Tensor, t: Tensor, want: Any) -> Tensor:
-            inputs.append((x_bcthw, t))
-            return denoiser(x_bcthw, t, want)
-
-        watch.schedule = denoiser.schedule  # type: ignore[attr-defined]
-        noise = Noise.from_seeds(draws.seeds_b.tolist())
-        consistency(watch, noise, Plan(SHAPE, 3, 10))  # type: ignore[arg-type]
-    x_bcthw, t = inputs[-1]
-    again = objective.student(x_bcthw, t.expand(len(x_bcthw)), batch.condition)
-    torch.testing.assert_close(ends, again)
-    parameters = list(objective.backbone.adapter_parameters(STUDENT).values())
-    found = torch.autograd.grad(ends.square().sum(), parameters)
-    pairs = zip(found, torch.autograd.grad(again.square().sum(), parameters), strict=True)
-    for ours, expected in pairs:
-        torch.testing.assert_close(ours, expected)
-
-
 @pytest.mark.parametrize("judged", [False, True])
 def test_the_critic_sees_generated_latents_when_asked(
     objective_of: Make, recipe_of: Any, batch: DistillBatch, judged: bool
@@ -134,70 +77,15 @@ def test_the_critic_sees_generated_latents_when_asked(
     settings = {"judge_generated": judged, "real_fraction": 0.5}
     objective = objective_of(recipe_of(trajectories=settings))
     scatter(objective)
-    draws = objective.draw(batch, seeded(5))
+    draws = objective.trajectories.draw(batch, seeded(5))
     assert 0 < draws.real_b.sum() < len(batch)
-    transition = objective.transition(batch, draws)
+    transition = objective.trajectories.transition(batch, draws)
     jumped = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
     seen = torch.where(draws.real_b[:, None, None, None, None], jumped, transition.x0_bcthw)
     seen = seen if judged else jumped
     wanted = objective.critics.frames(batch, seen, transition.condition, draws)
     frames = judged_frames(objective, batch, 5)
     torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
-
-
-def test_segments_are_compared_where_they_end(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    """Within a segment DDIM leads to its end; what is there already stays; the last is clean."""
-    objective = objective_of(recipe_of(consistency={"segments": 5, "grid_points": 10}))
-    scatter(objective)
-    index_b = torch.tensor([9, 8, 0, 1])
-    draws = replace(objective.draw(batch, seeded()), index_b=index_b)
-    transition = objective.transition(batch, draws)
-    assert transition.end_b.tolist() == [7, 7, -1, -1]
-    x0 = objective.student(transition.x_bcthw, transition.start_b, transition.condition)
-    target = objective.target(transition)
-    ours, theirs = objective.arrivals(transition, x0, target)
-    schedule, grid = objective.backbone.schedule, objective.grid
-    for row in (0, 1):
-        now = schedule.alpha_sigma(transition.start_b[row])
-        end = schedule.alpha_sigma(grid.timesteps_n[7])
-        epsilon = (transition.x_bcthw[row] - now.alpha * x0[row]) / now.sigma
-        torch.testing.assert_close(ours[row], end.alpha * x0[row] + end.sigma * epsilon)
-    torch.testing.assert_close(theirs[1], transition.x_previous_bcthw[1])
-    assert torch.equal(ours[2:], x0[2:]) and torch.equal(theirs[2:], target[2:])
-
-
-def test_one_segment_is_the_whole_trajectory(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    objective = objective_of(recipe_of())
-    transition = objective.transition(batch, objective.draw(batch, seeded()))
-    x0 = torch.randn(SHAPE).expand(len(batch), *SHAPE)
-    assert (transition.end_b == -1).all()
-    ours, theirs = objective.arrivals(transition, x0, -x0)
-    assert torch.equal(ours, x0) and torch.equal(theirs, -x0)
-
-
-def test_segments_are_sampled_without_fresh_noise(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    objective = objective_of(recipe_of(consistency={"segments": 2}))
-    scatter(objective)
-    found = objective.generate([5], SHAPE, batch.condition[:1], 2)
-    with objective.backbone.using(STUDENT), torch.no_grad():
-        denoiser = Denoiser(objective.backbone, batch.condition[:1])
-        plan = Plan(SHAPE, 2, 10, stochasticity=0.0)
-        expected = consistency(denoiser, Noise.from_seeds([5]), plan)
-    torch.testing.assert_close(found, expected)
-
-
-def test_numbers_of_steps_are_drawn(objective_of: Make, recipe_of: Any, batch: Any) -> None:
-    objective = objective_of(recipe_of(trajectories={"self_generation_steps": [1, 2, 4]}))
-    drawn = {objective.draw(batch, seeded(seed)).generation_steps for seed in range(30)}
-    assert drawn == {1, 2, 4}
-    plain = objective_of(recipe_of(trajectories={"self_generation_steps": 4}))
-    assert plain.draw(batch, seeded()).generation_steps == 4
 
 
 def test_real_latents_only_need_no_generation(
@@ -209,23 +97,11 @@ def test_real_latents_only_need_no_generation(
     assert objective.backbone.calls == 3  # type: ignore[attr-defined]
 
 
-def test_dropped_captions_become_the_empty_prompt(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    objective = objective_of(recipe_of())
-    keep_b = torch.tensor([True, False, True, True])
-    draws = replace(objective.draw(batch, seeded()), keep_b=keep_b)
-    condition = objective.transition(batch, draws).condition
-    assert torch.equal(condition.tokens_bld[1], objective.empty.tokens_bld[0])
-    assert torch.equal(condition.pooled_bd[1], objective.empty.pooled_bd[0])
-    assert torch.equal(condition.tokens_bld[keep_b], batch.condition.tokens_bld[keep_b])
-
-
 def lcm_loss(objective: MotionConsistency, batch: DistillBatch, generator: Any) -> Tensor:
     """Latent consistency distillation written out: LCM, algorithm 1."""
     backbone: Any = objective.backbone
     schedule, condition = backbone.schedule, batch.condition
-    draws = objective.draw(batch, generator)
+    draws = objective.trajectories.draw(batch, generator)
     t = 100 * (draws.index_b + 1) - 1
     s = torch.where(draws.index_b > 0, t - 100, 0)
     x_t = schedule.add_noise(batch.latents_bcthw, draws.noise_bcthw, t)
@@ -387,11 +263,11 @@ def test_a_clip_critic_on_the_teachers_features(
     assert losses.judged is not None
     clips = losses.judged.clips
     assert clips is not None
-    draws = objective.draw(batch, seeded())
+    draws = objective.trajectories.draw(batch, seeded())
     assert draws.judged_noise_bcthw is not None
     t_b, backbone = torch.full((len(batch),), 500), objective.backbone
     x_bcthw = backbone.schedule.add_noise(batch.latents_bcthw, draws.judged_noise_bcthw, t_b)
-    condition = objective.transition(batch, draws).condition
+    condition = objective.trajectories.transition(batch, draws).condition
     seen = backbone.features(x_bcthw, t_b, condition)
     torch.testing.assert_close(clips.real_bcthw, torch.nn.functional.group_norm(seen, 1))
     assert not torch.equal(clips.real_bcthw, clips.fake_bcthw)
@@ -401,18 +277,6 @@ def test_a_clip_critic_on_the_teachers_features(
     objective.critic_step(losses.judged, seeded())["loss"].backward()
     assert objective.critics.clip is not None
     assert all(gradients(objective.critics.clip.parameters()))
-
-
-def test_without_a_teacher_critic_nothing_more_is_drawn(
-    objective_of: Make, recipe_of: Any, batch: DistillBatch
-) -> None:
-    first = objective_of(recipe_of()).draw(batch, seeded())
-    section = {"weight": 0.5, "backbone": "teacher"}
-    second = objective_of(recipe_of(clip_critic=section)).draw(batch, seeded())
-    assert first.judged_noise_bcthw is None
-    assert torch.equal(first.noise_bcthw, second.noise_bcthw)
-    assert torch.equal(first.frames_bl, second.frames_bl)
-    assert 0 <= second.judged_level <= 0.7
 
 
 def with_image_latents(batch: DistillBatch) -> DistillBatch:
@@ -429,7 +293,7 @@ def test_consistency_of_images_is_that_of_one_noise_at_two_levels(
     scatter(objective)
     batch = with_image_latents(batch)
     losses = objective.step(batch, seeded())
-    draws, backbone = objective.draw(batch, seeded()), objective.backbone
+    draws, backbone = objective.trajectories.draw(batch, seeded()), objective.backbone
     schedule = backbone.schedule
     assert draws.image_index_b is not None and draws.image_noise_bcthw is not None
     t = 100 * (draws.image_index_b + 1) - 1
@@ -466,8 +330,8 @@ def test_zero_terminal_snr_is_finite_at_pure_noise(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
     objective = objective_of(recipe_of())
-    draws = replace(objective.draw(batch, seeded()), index_b=torch.full((4,), 9))
-    transition = objective.transition(batch, draws)
+    draws = replace(objective.trajectories.draw(batch, seeded()), index_b=torch.full((4,), 9))
+    transition = objective.trajectories.transition(batch, draws)
     assert torch.equal(transition.x_bcthw, draws.noise_bcthw)
     assert transition.x_previous_bcthw.isfinite().all()
 

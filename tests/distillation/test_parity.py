@@ -105,7 +105,7 @@ def draws(released: Released) -> Draws:
 @pytest.fixture(scope="module")
 def transition(released: Released, draws: Draws) -> Transition:
     batch = DistillBatch(released.arrays["latents"], text(released.arrays["prompt_embeds"]))
-    return objective_of(released, "raw", "huber").transition(batch, draws)
+    return objective_of(released, "raw", "huber").trajectories.transition(batch, draws)
 
 
 @pytest.fixture(scope="module")

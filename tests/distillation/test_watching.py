@@ -13,9 +13,9 @@ from tests.distillation.toy import SHAPE
 from mcm.distillation.callbacks import Report
 from mcm.distillation.display import Display, peak_memory
 from mcm.distillation.logs import CsvLog, Recorder, open_logs
-from mcm.distillation.objective import STUDENT
 from mcm.distillation.probe import CollapseWarning, Probe, X0Error
 from mcm.distillation.sheet import LINE, Row, save_animation, save_sheet
+from mcm.distillation.steps import STUDENT
 from mcm.distillation.validation import ClipMaker, Validation, requests
 
 

@@ -11,6 +11,7 @@ from mcm.backbones.base import BackboneSpec, Condition
 from mcm.backbones.variants import FullVariants
 from mcm.data.cached import VideoBatch
 from mcm.diffusion import Prediction, VarianceSchedule, convert
+from mcm.distillation.objective import MotionConsistency
 
 CHANNELS, FRAMES, SIDE, TEXT = 4, 4, 4, 8
 SHAPE = (CHANNELS, FRAMES, SIDE, SIDE)
@@ -107,3 +108,15 @@ class ToyVideos:
 
     def unconditional(self, count: int = 1) -> Condition:
         return texts([1000]).expand(count)
+
+
+def seeded(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scatter(objective: MotionConsistency) -> None:
+    """Give student, target and heads weights of their own."""
+    generator = seeded(1)
+    for value in objective.weights().values():
+        if value.is_floating_point():
+            value.add_(0.05 * torch.randn(value.shape, generator=generator))

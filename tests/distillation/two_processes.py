@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from tests.distillation.toy import ToyBackbone, ToyVideos, texts
 
 from mcm.distillation.feed import Feed
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.variant import Variant
 from mcm.settings import Recipe

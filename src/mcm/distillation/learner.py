@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcm.distillation.objective import STUDENT, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT
 from mcm.errors import UserError
 from mcm.settings import OptimizerSection, Recipe
 

@@ -16,7 +16,8 @@ from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
 from mcm.distillation.feed import Feed
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.student import AUXILIARY, read_auxiliary, write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant

@@ -21,6 +21,10 @@ from mcm.sampling.denoiser import Denoise
 from mcm.sampling.samplers import Plan
 from mcm.settings import ConsistencySection
 
+STUDENT = "student"
+TARGET = "target"
+"""Adapters of f_θ and of its average f_θ⁻."""
+
 
 def jump(
     backbone: Backbone, x_bcthw: Tensor, t_b: Tensor, condition: Condition, scaling: float

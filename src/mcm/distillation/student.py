@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
 from mcm.backbones.pipeline import PipelineBackbone
-from mcm.distillation.objective import STUDENT, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
+from mcm.distillation.steps import STUDENT
 from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump

@@ -11,9 +11,9 @@ from mcm.backbones.base import Backbone, Condition
 from mcm.distillation.callbacks import Callback, Log
 from mcm.distillation.display import Display
 from mcm.distillation.logs import Recorder, open_logs
-from mcm.distillation.objective import STUDENT
 from mcm.distillation.probe import Probe, X0Error
 from mcm.distillation.proxy import REAL, STEPS, Clip, Proxy, Yardstick, images_of
+from mcm.distillation.steps import STUDENT
 from mcm.distillation.student import write_student
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.validation import ClipMaker, Request, Validation, requests

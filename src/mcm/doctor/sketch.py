@@ -25,8 +25,9 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.devices import pick_dtype
 from mcm.distillation.batch import DistillBatch
-from mcm.distillation.objective import STUDENT, TARGET, MotionConsistency
+from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import add_variants
+from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
 from mcm.settings import Recipe
