@@ -116,7 +116,7 @@ def test_numbers_of_steps_are_drawn(objective_of: Make, recipe_of: Any, batch: A
     }
     assert drawn == {1, 2, 4}
     plain = objective_of(recipe_of(trajectories={"self_generation_steps": 4}))
-    assert plain.draw(batch, seeded()).generation_steps == 4
+    assert plain.trajectories.draw(batch, seeded()).generation_steps == 4
 
 
 def test_dropped_captions_become_the_empty_prompt(
