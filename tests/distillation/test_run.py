@@ -33,8 +33,10 @@ TEACHERS = {"wan-2.2": "wan-2.2"} | dict.fromkeys(
 )
 """Tiny models of recipes that need another than their family's usual."""
 SMALL = [
+    "student.init=null",
     "student.rank=2",
     "student.alpha=2.0",
+    "data.image_batch_size=null",
     "consistency.grid_points=8",
     "critic.backbone=scratch",
     "critic.width=8",
@@ -99,7 +101,7 @@ def make_world(name: str, folder: Path) -> Path:
         Image.fromarray(draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(still)
         images.append(Sample(str(number), PROMPTS[number % 2], still, still.name))
     cache_videos(Listed(clips), teacher, folder / "videos", progress=False)
-    cache_images(Listed(images), teacher, folder / "images", progress=False)
+    cache_images(Listed(images), teacher, folder / "images", latents=True, progress=False)
     return folder
 
 
