@@ -43,7 +43,7 @@ ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
 
 def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
-    """Return one report of several.
+    """Return one report of several, real material after all methods.
 
     Raises:
         UserError: A file is no report, the protocols differ, or a row differs between reports.
@@ -66,7 +66,8 @@ def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
                     "earlier report; give one of them another label"
                 )
     metrics = {metric["name"]: metric for report in reports for metric in report["metrics"]}
-    return {**whole, "metrics": metrics, "runs": list(runs.values())}
+    ordered = sorted(runs.values(), key=lambda run: not run["steps"])
+    return {**whole, "metrics": metrics, "runs": ordered}
 
 
 def _read(path: Path) -> dict[str, Any]:

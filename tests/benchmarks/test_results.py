@@ -76,6 +76,13 @@ def test_reports_are_joined_and_a_shared_row_stands_once(tmp_path: Path) -> None
     assert joined["runs"] == RUNS
 
 
+def test_real_material_stands_after_the_methods_of_every_report(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.json", [run("A", 4), run("real-poor", 0)])
+    second = write(tmp_path / "b.json", [run("real-clean", 0), run("B", 1)])
+    labels = [entry["label"] for entry in results.read_reports([first, second])["runs"]]
+    assert labels == ["A", "B", "real-poor", "real-clean"]
+
+
 def test_reports_that_do_not_compare_are_refused(tmp_path: Path) -> None:
     first = write(tmp_path / "a.json", RUNS)
     other = write(tmp_path / "b.json", RUNS, protocol="q")
