@@ -36,8 +36,8 @@ from mcm.evaluation.protocol import Reference
 from mcm.evaluation.refused import RefusedRate
 from mcm.evaluation.sharpness import FrameSharpness
 from mcm.evaluation.speed import SecondsPerClip
+from mcm.fields import Count, Name, Section, Size
 from mcm.recipe import read
-from mcm.settings import Count, Name, Section, Size
 
 REAL_VIDEOS, REAL_IMAGES = "real-videos", "real-images"
 

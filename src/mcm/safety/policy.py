@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
+from mcm.fields import Count, Fraction, Name, Section
 from mcm.recipe import read
 from mcm.safety.home import home
-from mcm.settings import Count, Fraction, Name, Section
 
 Action = Literal["allow", "log", "refuse"]
 Category = Literal[
