@@ -49,8 +49,7 @@ class Feed(Dataset[DistillBatch]):
         Raises:
             UserError: A cache is missing or unfinished, or the sizes cannot be paired.
         """
-        wanted = recipe.critic.weight > 0 or recipe.consistency.image_weight > 0
-        images = recipe.data.images if wanted else None
+        images = recipe.data.images if image_count(recipe) else None
         return cls.over(
             recipe,
             CachedVideos(recipe.data.videos),
@@ -74,12 +73,12 @@ class Feed(Dataset[DistillBatch]):
             UserError: The numbers of images and frames cannot be paired.
         """
         seed, batch_size = recipe.trainer.seed, recipe.trainer.batch_size
-        judged = recipe.critic.frames_per_clip if recipe.critic.weight > 0 else 0
+        judged = judged_frames(recipe)
         size = len(videos) - held_count(len(videos), recipe.trainer.probe_clips)
         order = EpochSampler(seed, size, batch_size, world_size, rank)
         if images is None:
             return cls(videos, None, order, None, judged)
-        count = recipe.data.image_batch_size or batch_size * (judged or 1)
+        count = image_count(recipe)
         _check_pairs(recipe, count, batch_size * judged)
         image_order = EpochSampler(seed + _IMAGE_STREAM, len(images), count, world_size, rank)
         latents = recipe.consistency.image_weight > 0
@@ -120,6 +119,19 @@ class Feed(Dataset[DistillBatch]):
         count = held_count(size, most) or min(most, size)
         clips = self.videos.batch(range(size - count, size))
         return DistillBatch(clips.latents_bcthw, clips.condition)
+
+
+def judged_frames(recipe: Recipe) -> int:
+    """Return how many frames of a clip the critic of frames sees; 0 without one."""
+    return recipe.critic.frames_per_clip if recipe.critic.weight > 0 else 0
+
+
+def image_count(recipe: Recipe) -> int:
+    """Return how many images a batch of a recipe has; 0 where it has no use for them."""
+    judged, learnt = judged_frames(recipe), recipe.consistency.image_weight > 0
+    if recipe.data.images is None or not (judged or learnt):
+        return 0
+    return recipe.data.image_batch_size or recipe.trainer.batch_size * (judged or 1)
 
 
 def held_count(size: int, most: int) -> int:

@@ -24,12 +24,12 @@ from mcm.sampling.samplers import consistency
 
 @dataclass(frozen=True)
 class Transition:
-    """One teacher step: the two ends between which consistency is asked.
+    """One solver step: the two ends between which consistency is asked.
 
     Attributes:
         x_bcthw: Noisy latents at ``start_b``.
         start_b: Timesteps at the grid points drawn.
-        x_previous_bcthw: Where the teacher's step led.
+        x_previous_bcthw: Where the teacher's step led; of images, the same noise at its level.
         previous_b: Timesteps there.
         condition: Text states, after captions were dropped.
         x0_bcthw: Clean latents that were noised; of generated ones the last step may learn.
@@ -106,16 +106,15 @@ class Trajectories:
         One noise at both makes the step an unbiased one towards the image, without a teacher
         (Song et al., Consistency Models, 2023, arXiv 2303.01469, section 5).
         """
-        x0, condition, index_b = (
-            batch.image_latents_bcthw,
-            batch.image_condition,
-            draws.image_index_b,
-        )
-        if x0 is None or condition is None or index_b is None or draws.image_noise_bcthw is None:
+        index_b, noise_bcthw = draws.image_index_b, draws.image_noise_bcthw
+        if index_b is None or noise_bcthw is None:
             return None
+        x0, condition = batch.image_latents_bcthw, batch.image_condition
+        assert x0 is not None
+        assert condition is not None
         start_b, previous_b = self.grid.pair(index_b)
-        x_bcthw = self.grid.add_noise(x0, draws.image_noise_bcthw, index_b)
-        x_previous = self.backbone.schedule.add_noise(x0, draws.image_noise_bcthw, previous_b)
+        x_bcthw = self.grid.add_noise(x0, noise_bcthw, index_b)
+        x_previous = self.backbone.schedule.add_noise(x0, noise_bcthw, previous_b)
         end_b = self.ends_n.to(index_b.device)[index_b]
         return Transition(x_bcthw, start_b, x_previous, previous_b, condition, x0, end_b)
 

@@ -25,6 +25,7 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.devices import pick_dtype
 from mcm.distillation.batch import DistillBatch
+from mcm.distillation.feed import image_count
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import add_variants
 from mcm.distillation.steps import STUDENT, TARGET
@@ -111,14 +112,12 @@ def make_batch(backbone: PipelineBackbone, recipe: Recipe) -> DistillBatch:
     height, width = data.size or (spec.height, spec.width)
     latents = torch.randn(count, *spec.latent_shape(data.frames, height, width))
     condition = make_condition(backbone, count)
-    judged = recipe.critic.frames_per_clip if recipe.critic.weight > 0 else 0
-    learnt = recipe.consistency.image_weight > 0
-    if data.images is None or not (judged or learnt):
+    number = image_count(recipe)
+    if number == 0:
         return DistillBatch(latents, condition)
-    number = data.image_batch_size or count * (judged or 1)
     images, text = torch.rand(number, 3, height, width) * 2 - 1, make_condition(backbone, number)
     batch = DistillBatch(latents, condition, images, text.pooled_bd)
-    if not learnt:
+    if recipe.consistency.image_weight == 0:
         return batch
     stills = torch.randn(number, *spec.latent_shape(1, height, width))
     return replace(batch, image_latents_bcthw=stills, image_condition=text)

@@ -21,7 +21,7 @@ class DecodedClips:
         model: Embedded name or folder of the model whose autoencoder it is.
     """
 
-    look: Look = "poor"
+    look: Look
     model: str = "fluent"
 
     @cached_property
