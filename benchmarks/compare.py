@@ -1,6 +1,7 @@
 """By how much one method is below another, clip for clip: the ratio of their Fréchet distances.
 
     python benchmarks/compare.py outputs/evaluation fluent-mcm lcm -o docs/results/mcm-lcm.md
+    python benchmarks/compare.py outputs/ablations/evaluation base no-critic --metric fvd fid_image
 
 Both methods make clips of the same prompts, so their intervals in a report, each drawn for itself,
 say too little of the difference. Here the same prompts are drawn for both, again and again, and
@@ -22,6 +23,9 @@ from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.runs import observations, read_rows
 from mcm.evaluation.suite import run_name
 from mcm.sampling.options import MOST_STEPS
+
+Place = tuple[str, str, int]
+"""Another method, a metric and a number of steps."""
 
 METRICS = {m.name: m for m in FluentProtocol().metrics() if isinstance(m, FrechetDistance)}
 
@@ -70,16 +74,20 @@ def steps_of(folder: Path, labels: Sequence[str]) -> list[int]:
     ]
 
 
-def markdown(found: dict[tuple[str, int], Result], one: str) -> str:
-    """Return a table: other methods by numbers of steps."""
-    columns = sorted({steps for _, steps in found})
-    heads = [f"{steps} step{'s' * (steps > 1)}" for steps in columns]
-    lines = ["| " + " | ".join([f"{one} against", *heads]) + " |"]
+def markdown(found: dict[Place, Result], one: str) -> str:
+    """Return a table: other methods by metrics and numbers of steps."""
+    wanted = {place[1:] for place in found}
+    columns = sorted(wanted, key=lambda column: (list(METRICS).index(column[0]), column[1]))
+    lines = ["| " + " | ".join([f"{one} against", *(_head(*column) for column in columns)]) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
-    for other in dict.fromkeys(label for label, _ in found):
-        cells = [_cell(found.get((other, steps))) for steps in columns]
+    for other in dict.fromkeys(place[0] for place in found):
+        cells = [_cell(found.get((other, *column))) for column in columns]
         lines.append("| " + " | ".join([other, *cells]) + " |")
     return "\n".join(lines)
+
+
+def _head(name: str, steps: int) -> str:
+    return f"{METRICS[name].title}, {steps} step{'s' * (steps > 1)}"
 
 
 def _cell(result: Result | None) -> str:
@@ -94,17 +102,19 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of `mcm evaluate`")
     parser.add_argument("one", help="label of the method")
     parser.add_argument("others", nargs="+", help="labels of those that it is compared with")
-    parser.add_argument("--metric", choices=list(METRICS), default="fvd")
+    parser.add_argument("--metric", choices=list(METRICS), nargs="+", default=["fvd"])
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
-    metric, found = METRICS[asked.metric], {}
+    found: dict[Place, Result] = {}
     try:
-        real = seen_of(asked.folder, str(metric.reference), metric.observer)
-        for other in asked.others:
-            for steps in steps_of(asked.folder, (asked.one, other)):
-                runs = run_name(asked.one, steps), run_name(other, steps)
-                found[other, steps] = ratio(asked.folder, metric, *runs, real)
+        for name in asked.metric:
+            metric = METRICS[name]
+            real = seen_of(asked.folder, str(metric.reference), metric.observer)
+            for other in asked.others:
+                for steps in steps_of(asked.folder, (asked.one, other)):
+                    runs = run_name(asked.one, steps), run_name(other, steps)
+                    found[other, name, steps] = ratio(asked.folder, metric, *runs, real)
         if not found:
             raise UserError(f"{asked.folder}: no number of steps that {asked.one!r} shares")
     except UserError as error:
@@ -114,7 +124,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if asked.output is not None:
         clips = next(iter(found.values())).count
         made = f"python benchmarks/compare.py {shlex.join(words)}"
-        asked.output.write_text(f"{table}\n\n(`{made}`; {metric.title}, {clips} clips a row)\n")
+        asked.output.write_text(f"{table}\n\n(`{made}`; {clips} clips a row)\n")
 
 
 if __name__ == "__main__":

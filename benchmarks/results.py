@@ -5,7 +5,8 @@
 Several reports of one protocol become one page. Nothing is typed by hand. Every metric has a table:
 rows are methods, columns numbers of steps, every value has its 95 % interval; every row's command
 follows. Curves are drawn beside the page, in a folder of its name. `--format png` draws pixels
-instead of SVG.
+instead of SVG. Where all methods took as many steps there are no curves, and a chapter is one table
+whose columns are its metrics.
 """
 
 from __future__ import annotations
@@ -105,8 +106,11 @@ def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) ->
     ]
     for title, names in groups_of(report).items():
         lines += ["", f"## {title}"]
-        for name in names:
-            lines += ["", f"### {_titled(report['metrics'][name])}", "", *table(report, name)]
+        if steps_of(report) == 1:
+            lines += ["", *side_by_side(report, names)]
+        else:
+            for name in names:
+                lines += ["", f"### {_titled(report['metrics'][name])}", "", *table(report, name)]
         if title in figures:
             lines += ["", f"![{title} over steps]({figures[title]})"]
     lines += ["", "## Commands", "", "| method | steps | command |", "|---|---|---|"]
@@ -128,6 +132,26 @@ def groups_of(report: Mapping[str, Any]) -> dict[str, list[str]]:
     groups = {title: [n for n in names if n in measured] for title, names in GROUPS.items()}
     groups["Further"] = [name for name in measured if name not in named]
     return {title: names for title, names in groups.items() if names}
+
+
+def steps_of(report: Mapping[str, Any]) -> int:
+    """Return how many different numbers of steps the methods took."""
+    return len({run["steps"] for run in report["runs"]} - {0})
+
+
+def side_by_side(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return the Markdown table of methods by metrics, where all took as many steps."""
+    metrics, rows = [report["metrics"][name] for name in names], rows_of(report["runs"])
+    column = next(column for row in rows.values() for column in row)
+    best = {metric["name"]: _best(rows.values(), metric, column) for metric in metrics}
+    lines = ["| method | " + " | ".join(map(_titled, metrics)) + " |"]
+    lines.append("|---" * (len(metrics) + 1) + "|")
+    for label, row in rows.items():
+        (results,) = row.values()
+        if any(_has(results.get(name)) for name in names):
+            cells = [_cell(results.get(name), best[name]) for name in names]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def table(report: Mapping[str, Any], name: str) -> list[str]:
@@ -249,7 +273,8 @@ def main(words: Sequence[str] | None = None) -> None:
         report = read_reports(asked.reports)
     except UserError as error:
         parser.error(str(error))
-    files = draw(report, asked.output.with_suffix(""), asked.format)
+    folder = asked.output.with_suffix("")
+    files = draw(report, folder, asked.format) if steps_of(report) > 1 else {}
     figures = {
         title: file.relative_to(asked.output.parent).as_posix() for title, file in files.items()
     }

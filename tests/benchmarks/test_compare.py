@@ -18,7 +18,8 @@ def run(folder: Path, name: str, shift: float, count: int = 40) -> None:
     lines = [json.dumps({"model": name})]
     for n in range(count):
         packed = pack(rng.normal(size=(1, 4)) + shift)
-        row = {"key": f"{n:05}", "seen": {FVD.observer: {"features": packed}}}
+        seen = {metric.observer: {"features": packed} for metric in compare.METRICS.values()}
+        row = {"key": f"{n:05}", "seen": seen}
         lines.append(json.dumps(row))
     path = folder / "runs" / name / "000-of-001.jsonl"
     path.parent.mkdir(parents=True)
@@ -35,7 +36,7 @@ def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFi
     table = capsys.readouterr().out.strip()
     real = compare.seen_of(tmp_path, str(FVD.reference), FVD.observer)
     value = compare.ratio(tmp_path, FVD, "near-04", "far-04", real).value
-    assert table.splitlines()[0] == "| near against | 4 steps |"
+    assert table.splitlines()[0] == "| near against | FVD, 4 steps |"
     assert table.splitlines()[2].startswith(f"| far | {value:.2f} [")
     assert value == pytest.approx(0.25, abs=0.1)
     assert file.read_text().startswith(table)
@@ -48,3 +49,19 @@ def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         compare.main([str(tmp_path), "near", "nobody"])
     assert "no number of steps that 'near' shares" in capsys.readouterr().err
+
+
+def test_several_metrics_stand_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = compare.METRICS["fid_image"]
+    run(tmp_path, str(FVD.reference), 0.0, 400)
+    run(tmp_path, str(images.reference), 4.0, 400)
+    for name, shift in (("low-04", 1.0), ("high-04", 3.0)):
+        run(tmp_path, name, shift)
+    compare.main([str(tmp_path), "low", "high", "--metric", "fid_image", "fvd"])
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head == f"| low against | {FVD.title}, 4 steps | {images.title}, 4 steps |"
+    video, image = (float(part.split()[0]) for part in row.split("|")[2:4])
+    assert video < 0.5
+    assert image > 2

@@ -69,6 +69,23 @@ def test_the_page_has_tables_curves_and_commands_and_is_the_same_again(tmp_path:
     assert f"`python benchmarks/results.py {path} -o {page}`" in text
 
 
+def test_methods_of_one_number_of_steps_stand_beside_metrics_without_curves(tmp_path: Path) -> None:
+    runs = [run("a", 4, fvd=60, alignment=2), run("b", 4, fvd=30), run("real-poor", 0, motion=1)]
+    page = tmp_path / "docs.md"
+    results.main([str(write(tmp_path / "report.json", runs)), "-o", str(page)])
+    table = """
+| method | FVD ↓ | text alignment ↑ |
+|---|---|---|
+| a | 60 [59, 62] | **2** [1, 4] |
+| b | **30** [29, 32] | – |
+
+## Motion
+"""
+    assert table in page.read_text()
+    assert "| real-poor | 1 [0, 3] |" in page.read_text()
+    assert not (tmp_path / "docs").exists()
+
+
 def test_reports_are_joined_and_a_shared_row_stands_once(tmp_path: Path) -> None:
     first = write(tmp_path / "a.json", RUNS[:3])
     second = write(tmp_path / "b.json", [RUNS[0], *RUNS[3:]])

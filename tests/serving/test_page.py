@@ -53,6 +53,7 @@ def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Pa
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.id") == "generate":
                 break
+        assert page.evaluate("document.activeElement.id") == "generate"
         page.keyboard.press("Enter")
         held.allow(1)
         page.wait_for_selector("#student img[alt='after step 1']")
