@@ -86,16 +86,17 @@ def _values(run: Run) -> Any:
     return {k: v for k, v in run["results"].items() if k != "seconds"}
 
 
-def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) -> str:
+def page(report: Mapping[str, Any], title: str, command: str, figures: Mapping[str, str]) -> str:
     """Return the page.
 
     Args:
         report: As :func:`read_reports` gives it.
+        title: Its heading.
         command: What makes the page.
         figures: Paths of the curves by table's title.
     """
     lines = [
-        f"# Results of {report['count']} clips",
+        f"# {title}",
         "",
         f"<!-- Made by `{command}`: do not edit. -->",
         "",
@@ -104,15 +105,15 @@ def page(report: Mapping[str, Any], command: str, figures: Mapping[str, str]) ->
         f"{FULL.capitalize()} are models at more than {MOST_FEW} steps, and real material. "
         f"The page is made by `{command}`.",
     ]
-    for title, names in groups_of(report).items():
-        lines += ["", f"## {title}"]
+    for chapter, names in groups_of(report).items():
+        lines += ["", f"## {chapter}"]
         if steps_of(report) == 1:
             lines += ["", *side_by_side(report, names)]
         else:
             for name in names:
                 lines += ["", f"### {_titled(report['metrics'][name])}", "", *table(report, name)]
-        if title in figures:
-            lines += ["", f"![{title} over steps]({figures[title]})"]
+        if chapter in figures:
+            lines += ["", f"![{chapter} over steps]({figures[chapter]})"]
     lines += ["", "## Commands", "", "| method | steps | command |", "|---|---|---|"]
     lines += [
         f"| {run['label']} | {run['steps'] or 'real'} | `{run['command']}` |"
@@ -266,6 +267,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reports", nargs="+", type=Path, help="report.json of evaluations")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--title", help="of the page; by default it says how many clips there are")
     parser.add_argument("--format", choices=["svg", "png"], default="svg", help="of the curves")
     words = list(sys.argv[1:] if words is None else words)
     asked = parser.parse_args(words)
@@ -279,7 +281,8 @@ def main(words: Sequence[str] | None = None) -> None:
         title: file.relative_to(asked.output.parent).as_posix() for title, file in files.items()
     }
     command = shlex.join(["python", "benchmarks/results.py", *words])
-    asked.output.write_text(page(report, command, figures), encoding="utf-8")
+    heading = asked.title or f"Results of {report['count']} clips"
+    asked.output.write_text(page(report, heading, command, figures), encoding="utf-8")
     print(asked.output)
 
 

@@ -72,7 +72,7 @@ def test_the_page_has_tables_curves_and_commands_and_is_the_same_again(tmp_path:
 def test_methods_of_one_number_of_steps_stand_beside_metrics_without_curves(tmp_path: Path) -> None:
     runs = [run("a", 4, fvd=60, alignment=2), run("b", 4, fvd=30), run("real-poor", 0, motion=1)]
     page = tmp_path / "docs.md"
-    results.main([str(write(tmp_path / "report.json", runs)), "-o", str(page)])
+    results.main([str(write(tmp_path / "report.json", runs)), "-o", str(page), "--title", "Few"])
     table = """
 | method | FVD ↓ | text alignment ↑ |
 |---|---|---|
@@ -81,6 +81,7 @@ def test_methods_of_one_number_of_steps_stand_beside_metrics_without_curves(tmp_
 
 ## Motion
 """
+    assert page.read_text().startswith("# Few\n")
     assert table in page.read_text()
     assert "| real-poor | 1 [0, 3] |" in page.read_text()
     assert not (tmp_path / "docs").exists()
