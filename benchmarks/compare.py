@@ -14,6 +14,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from mcm.errors import UserError
@@ -53,6 +54,7 @@ def ratio(
     return paired_ratio(*(features(seen) for seen in (*both, real)))
 
 
+@cache
 def seen_of(folder: Path, name: str, observer: str) -> Observations:
     """Return what an observer saw of a run.
 

@@ -145,14 +145,12 @@ def side_by_side(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     metrics, rows = [report["metrics"][name] for name in names], rows_of(report["runs"])
     column = next(column for row in rows.values() for column in row)
     best = {metric["name"]: _best(rows.values(), metric, column) for metric in metrics}
-    lines = ["| method | " + " | ".join(map(_titled, metrics)) + " |"]
-    lines.append("|---" * (len(metrics) + 1) + "|")
+    cells = {}
     for label, row in rows.items():
         (results,) = row.values()
         if any(_has(results.get(name)) for name in names):
-            cells = [_cell(results.get(name), best[name]) for name in names]
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return lines
+            cells[label] = [_cell(results.get(name), best[name]) for name in names]
+    return _lines([_titled(metric) for metric in metrics], cells)
 
 
 def table(report: Mapping[str, Any], name: str) -> list[str]:
@@ -164,12 +162,18 @@ def table(report: Mapping[str, Any], name: str) -> list[str]:
     wanted = {column for row in rows.values() for column in row}
     columns = [*sorted(wanted - {FULL}, key=int), *(wanted & {FULL})]
     best = {column: _best(rows.values(), metric, column) for column in columns}
-    lines = ["| method | " + " | ".join(map(_head, columns)) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for label, row in rows.items():
-        cells = [_cell(row.get(column, {}).get(name), best[column]) for column in columns]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return lines
+    cells = {
+        label: [_cell(row.get(column, {}).get(name), best[column]) for column in columns]
+        for label, row in rows.items()
+    }
+    return _lines([_head(column) for column in columns], cells)
+
+
+def _lines(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table whose rows are methods."""
+    rows = [("method", *heads), *((label, *row) for label, row in cells.items())]
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return [head, "|---" * (len(heads) + 1) + "|", *body]
 
 
 def rows_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
