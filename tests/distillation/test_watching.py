@@ -16,7 +16,7 @@ from mcm.distillation.logs import CsvLog, Recorder, open_logs
 from mcm.distillation.probe import CollapseWarning, Probe, X0Error
 from mcm.distillation.sheet import LINE, Row, save_animation, save_sheet
 from mcm.distillation.steps import STUDENT
-from mcm.distillation.validation import ClipMaker, Validation, requests
+from mcm.distillation.validation import ClipMaker, Validation, own_seeds, requests
 
 
 def report(step: int, last: bool = False, **scalars: float) -> Report:
@@ -138,6 +138,16 @@ def test_validation_makes_a_sheet_and_an_animation(trainer_of, recipe_of, tmp_pa
     calls = backbone.calls
     validation.after_step(report(10))
     assert backbone.calls - calls == 2 * (1 + 4)
+
+
+def test_clips_of_the_proxy_begin_with_noise_of_their_own(trainer_of, recipe_of) -> None:
+    backbone = trainer_of(recipe_of()).objective.backbone
+    prompts = ["a", "b", "c"]
+    wanted = own_seeds(prompts, backbone.encode_prompt(prompts))
+    assert [(one.prompt, one.seed) for one in wanted] == [("a", 0), ("b", 1), ("c", 2)]
+    for one in wanted:
+        alone = backbone.encode_prompt([one.prompt]).tokens_bld
+        assert torch.equal(one.condition.tokens_bld, alone)
 
 
 def test_sheet_holds_the_frames(tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def requests(prompts: Sequence[str], seeds: Sequence[int], conditions: Condition
     ]
 
 
+def own_seeds(prompts: Sequence[str], conditions: Condition) -> list[Request]:
+    """Give every prompt a seed of its own; one noise for all hides how varied a student is."""
+    return [
+        Request(prompt, number, conditions[number : number + 1])
+        for number, prompt in enumerate(prompts)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class ClipMaker:
     """Generates clips with the teacher or with the student.

@@ -16,7 +16,7 @@ from mcm.distillation.proxy import REAL, STEPS, Clip, Proxy, Yardstick, images_o
 from mcm.distillation.steps import STUDENT
 from mcm.distillation.student import write_student
 from mcm.distillation.trainer import Trainer
-from mcm.distillation.validation import ClipMaker, Request, Validation, requests
+from mcm.distillation.validation import ClipMaker, Request, Validation, own_seeds, requests
 from mcm.evaluation.networks import Judges
 from mcm.settings import Recipe
 
@@ -44,18 +44,18 @@ class Watchers:
         """Encode every prompt that a watcher will ask for."""
         section = recipe.trainer
 
-        def ask(prompts: list[str], seeds: list[int]) -> list[Request]:
-            conditions: Condition = backbone.encode_prompt(prompts).to(device)
-            return requests(prompts, seeds, conditions)
+        def encode(prompts: list[str]) -> Condition:
+            return backbone.encode_prompt(prompts).to(device)
 
-        shown = section.validation.prompts if section.validate_every is not None else ()
-        validation = ask(list(shown), list(section.validation.seeds)) if shown else []
+        shown = list(section.validation.prompts) if section.validate_every is not None else []
+        validation = requests(shown, section.validation.seeds, encode(shown)) if shown else []
         if section.proxy_every is None:
             return cls(recipe, validation, None, [])
         images = images_of(recipe.data.images, REAL) if recipe.data.images else ()
         judges = Judges(Path(section.proxy_judges) if section.proxy_judges else None)
         yardstick = Yardstick.of(section.proxy_clips, images, REAL, judges)
-        return cls(recipe, validation, yardstick, ask(yardstick.prompts, [0]))
+        prompts = yardstick.prompts
+        return cls(recipe, validation, yardstick, own_seeds(prompts, encode(prompts)))
 
     def callbacks(self, trainer: Trainer) -> list[Callback]:
         """Return the watchers of a run, in the order in which they are told."""
