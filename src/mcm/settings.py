@@ -32,6 +32,9 @@ class ModelSection(Section):
     teacher: Name
     """Name of an embedded teacher (`fluent`), a folder in the layout of diffusers, or
     `OWNER/NAME` or `OWNER/NAME@REVISION` of a hub; a folder of that name wins."""
+    adapter: Name | None = None
+    """LoRA that the teacher wears, such as the looks of `mcm teacher adapt --rank`: a folder or a
+    file; null: none."""
     family: Literal["auto", "animatediff", "modelscope", "wan", "ltx", "cogvideox"] = "auto"
     """Backbone family, which is read from the teacher's folder; any but `auto` is checked."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -49,8 +52,12 @@ class StudentSection(Section):
     """Rank r of the adapter."""
     alpha: Positive = 64.0
     """Adapter scale: the adapter's output is multiplied by alpha / rank."""
-    init: Name | None = None
-    """A student to continue from (name, folder or of a hub); null starts at the teacher."""
+    init: Name | Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)] | None = None
+    """A student to continue from (name, folder or of a hub); null starts at the teacher.
+
+    A list starts at the sum of its adapters, such as a fast student and the looks that the
+    teacher wears; their ranks together are at most `rank`.
+    """
     init_auxiliary: bool = False
     """Whether the motion head and the critic beside `init` go on as well."""
 

@@ -10,7 +10,13 @@ from tests.backbones.test_variants import run, stir
 from tests.backbones.tiny import PROMPTS, load_tiny
 from torch import Tensor
 
-from mcm.backbones.adapters import LORA_FILE, load_adapter, merge_adapter, save_adapter
+from mcm.backbones.adapters import (
+    LORA_FILE,
+    add_sum,
+    load_adapter,
+    merge_adapter,
+    save_adapter,
+)
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
 from mcm.errors import UserError
@@ -237,3 +243,42 @@ def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff)
     (saved / "mcm.json").write_text("[]")
     with pytest.raises(UserError, match=r"mcm.json: got \[\], expected a JSON object"):
         load_adapter(backbone, saved, "x")
+
+
+def test_a_sum_does_what_its_adapters_do_together(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    """Merged one after the other they change the weights as the sum does; room left is nothing."""
+    student.add_adapter("looks", rank=3, alpha=1.5)
+    stir(student, "looks")
+    looks = save_adapter(student, "looks", saved.parent / "looks")
+    both = load_tiny(tiny_teacher)
+    for path in (saved, looks):
+        merge_adapter(both, _without_base(path))
+    summed = load_tiny(tiny_teacher)
+    add_sum(summed, [saved, looks], "student", rank=8, alpha=4.0)
+    torch.testing.assert_close(
+        run(summed, "student", latents, timesteps),
+        run(both, None, latents, timesteps),
+        atol=1e-4,
+        rtol=1e-3,
+    )
+    assert all(p.requires_grad for p in summed.adapter_parameters("student").values())
+
+
+def test_a_sum_must_have_room_for_all(
+    student: AnimateDiff, saved: Path, tiny_teacher: Path
+) -> None:
+    with pytest.raises(UserError, match=r"student\.rank: got 3, .* 2 \+ 2 = 4"):
+        add_sum(load_tiny(tiny_teacher), [saved, saved], "student", rank=3, alpha=3.0)
+
+
+def _without_base(folder: Path) -> Path:
+    """Let an adapter be merged into weights that another one has changed."""
+    notes = json.loads((folder / "mcm.json").read_text())
+    other = folder.parent / f"{folder.name}-free"
+    other.mkdir()
+    (other / LORA_FILE).write_bytes((folder / LORA_FILE).read_bytes())
+    del notes["base_fingerprint"]
+    (other / "mcm.json").write_text(json.dumps(notes))
+    return other

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.base import Condition
-from mcm.backbones.variants import Mode
+from mcm.backbones.variants import LoraVariants, Mode
 from mcm.errors import UserError
 
 
@@ -153,3 +153,21 @@ def test_condition_of_one_prompt_serves_a_batch(
     one: Condition = backbone.encode_prompt(PROMPTS[:1])
     expected = backbone.predict(latents, timesteps, Condition.cat([one, one]))
     torch.testing.assert_close(backbone.predict(latents, timesteps, one.expand(2)), expected)
+
+
+def test_a_teacher_wears_an_adapter_and_students_do_not(
+    tiny_teacher: Path, latents: Tensor, timesteps: Tensor
+) -> None:
+    backbone = load_tiny(tiny_teacher)
+    bare = run(backbone, None, latents, timesteps)
+    for name in ("worn", "student"):
+        backbone.add_adapter(name, rank=2, alpha=2.0)
+    stir(backbone, "worn")
+    worn = run(backbone, "worn", latents, timesteps)
+    assert isinstance(backbone.variants, LoraVariants)
+    backbone.variants.wear("worn")
+    assert (worn - bare).abs().max() > 1e-2
+    assert torch.equal(run(backbone, None, latents, timesteps), worn)
+    torch.testing.assert_close(run(backbone, "student", latents, timesteps), bare)
+    with pytest.raises(UserError, match="not there"):
+        backbone.variants.wear("another")

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tests.backbones.tiny import make_tiny_animatediff
 from tests.backbones.tiny_families import make_tiny
 from tests.evaluation.random_judges import save_features
 
+from mcm.backbones.lora_files import LORA_FILE
 from mcm.data.cache import cache_images, cache_videos
 from mcm.data.samples import Sample
 from mcm.distillation import checkpoints
-from mcm.distillation.run import distill
+from mcm.distillation.run import distill, prepare_backbone
 from mcm.errors import UserError
 from mcm.recipe import resolve
 
@@ -33,6 +36,7 @@ TEACHERS = {"wan-2.2": "wan-2.2"} | dict.fromkeys(
 )
 """Tiny models of recipes that need another than their family's usual."""
 SMALL = [
+    "model.adapter=null",
     "student.init=null",
     "student.rank=2",
     "student.alpha=2.0",
@@ -235,6 +239,29 @@ def test_a_student_is_continued(world: Path, tmp_path: Path) -> None:
     assert digest(first) == digest(second)
     with pytest.raises(UserError, match=r"student.rank: got 4, .* has 2; set student.rank=2"):
         distill(resolve(smoke, overrides(world, tmp_path / "c", 1, *more, "student.rank=4")))
+
+
+def test_a_student_begins_as_a_sum_for_a_teacher_that_wears_looks(
+    world: Path, tmp_path: Path
+) -> None:
+    """The teacher's own step is the dressed one, and the checkpoint knows the dress."""
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    first = distill(resolve(smoke, overrides(world, tmp_path / "first", 1)))
+    more = (f"student.init=[{first},{first}]", f"model.adapter={first}", "optimizer.lr=1e-30")
+    recipe = resolve(smoke, overrides(world, tmp_path / "second", 1, *more, "student.rank=4"))
+    backbone, known = prepare_backbone(recipe, torch.device("cpu"))
+    assert known["adapter"] == hashlib.sha256((first / LORA_FILE).read_bytes()).hexdigest()
+    once, twice = (load_file(folder / LORA_FILE) for folder in (first, distill(recipe)))
+    for key, value in once.items():
+        side = 0 if "lora_A" in key else 1
+        assert torch.equal(twice[key], torch.cat([value, value], side)), key
+    worn = backbone.adapter_parameters("worn")
+    with backbone.using(None):
+        layer = backbone.network.get_submodule(next(iter(worn)).partition(".lora_")[0])
+        assert layer.active_adapters == ["worn"]
+    with pytest.raises(UserError, match=r"model\.adapter: got adapters"):
+        whole = overrides(world, tmp_path / "full", 1, more[1], "student.mode=full")
+        prepare_backbone(resolve(smoke, whole), torch.device("cpu"))
 
 
 def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:

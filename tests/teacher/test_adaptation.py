@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNetMotionModel
+from tests.backbones.tiny import make_tiny_animatediff
 
+from mcm.backbones.adapters import load_adapter
+from mcm.backbones.loading import load_backbone
 from mcm.errors import UserError
-from mcm.teacher.adaptation import _encoded, image_unet, with_image_layers
+from mcm.teacher.adaptation import _add_lora, _encoded, _write_lora, image_unet, with_image_layers
 from mcm.teacher.denoiser import make_image_unet, make_motion_adapter
 
 
@@ -37,6 +40,28 @@ def test_image_layers_go_back_and_leave_motion_alone() -> None:
     motion = [name for name in before if "motion_modules." in name]
     assert motion
     assert all(torch.equal(after[name], before[name]) for name in motion)
+
+
+def test_lora_is_written_for_the_image_layers_alone(tmp_path: Path) -> None:
+    """What it makes of a frame is what the trained image network makes of it."""
+    teacher = make_tiny_animatediff(tmp_path / "teacher")
+    video = UNetMotionModel.from_pretrained(teacher / "unet")
+    image = image_unet(video).eval()
+    layers = _add_lora(image, 2)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for value in layers.parameters("looks").values():
+            value.copy_((torch.randn_like(value) * 0.1).half())
+    _write_lora(layers, teacher, tmp_path / "looks")
+    backbone = load_backbone(teacher, "cpu", "float32")
+    load_adapter(backbone, tmp_path / "looks", "looks")
+    names = backbone.adapter_parameters("looks")
+    assert names
+    assert not any("motion_modules" in name for name in names)
+    for name, value in layers.parameters("looks").items():
+        torch.testing.assert_close(names[name], value, atol=0, rtol=0)
+    trained = [name for name, value in image.named_parameters() if value.requires_grad]
+    assert all(".lora_" in name for name in trained)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ gives both the same component, so one file could not tell them apart.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,41 @@ def load_adapter(
             parameters[module + A].copy_(a)
             parameters[module + B].copy_(b * (content.rank / alpha))
     return notes
+
+
+def add_sum(
+    backbone: PipelineBackbone, paths: Sequence[str | Path], name: str, rank: int, alpha: float
+) -> None:
+    """Add a trainable adapter that begins as the sum of others: their A and B side by side.
+
+    What is left of the rank begins as nothing, and is free to learn.
+
+    Raises:
+        UserError: A file is missing, is no safetensors file or fits another base, changes a
+            module that students leave alone, or all ranks together are more than ``rank``.
+    """
+    contents = [_read_all(backbone, path) for path in paths]
+    total = sum(content.rank for content in contents)
+    if total > rank:
+        ranks = " + ".join(str(content.rank) for content in contents)
+        raise UserError(
+            f"student.rank: got {rank}, but the adapters of student.init have {ranks} = {total}; "
+            f"set student.rank={total} or more"
+        )
+    backbone.add_adapter(name, rank, alpha, trainable=True)
+    parameters, start = backbone.adapter_parameters(name), 0
+    with torch.no_grad():
+        for content in contents:
+            end = start + content.rank
+            for module, (a, b) in content.pairs.items():
+                if module + A not in parameters:
+                    raise UserError(
+                        f"{content.path}: changes {module}, which students of this family leave "
+                        "alone; it cannot be part of student.init"
+                    )
+                parameters[module + A][start:end] = a
+                parameters[module + B][:, start:end] = b * (rank / alpha)
+            start = end
 
 
 def merge_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Any]:

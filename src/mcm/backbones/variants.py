@@ -70,6 +70,7 @@ class LoraVariants:
         self._trainable: dict[str, bool] = {}
         self._scales: dict[str, tuple[int, float]] = {}
         self._active: str | None = None
+        self._worn: str | None = None
         self._layers: list[Any] = []
 
     @property
@@ -118,9 +119,19 @@ class LoraVariants:
                 parameter.requires_grad_(learns)
         self._switch(self._active)
 
+    def wear(self, name: str) -> None:
+        """Let the teacher have an adapter: ``using(None)`` is base and adapter from now on.
+
+        Raises:
+            UserError: There is no such adapter.
+        """
+        _check_known(name, self._trainable)
+        self._worn = name
+        self._switch(self._active)
+
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
-        """Make an adapter active inside the context.
+        """Make an adapter active inside the context; ``None`` is the teacher.
 
         Raises:
             UserError: There is no such adapter.
@@ -153,10 +164,11 @@ class LoraVariants:
 
     def _switch(self, name: str | None) -> None:
         """Set the layers' own flags; PEFT's setters would also freeze and unfreeze adapters."""
+        shown = name or self._worn
         for layer in self._layers:
-            layer._disable_adapters = name is None
-            if name is not None:
-                layer._active_adapter = [name]
+            layer._disable_adapters = shown is None
+            if shown is not None:
+                layer._active_adapter = [shown]
         self._active = name
 
 

@@ -312,14 +312,17 @@ def adapt(
     steps: Steps = 1500,
     lr: Rate = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images in a batch.", min=1)] = 32,
+    rank: Annotated[
+        int | None, typer.Option(help="Train LoRA of this rank and write that alone.", min=1)
+    ] = None,
     minutes: Minutes = None,
     compiled: Compiled = False,
 ) -> None:
-    """Train the image layers on stills: the first of two stages, to compare with."""
+    """Give the image layers the looks of stills: a teacher, or LoRA for one to wear."""
     from mcm.sampling.catalog import find_model
     from mcm.teacher.adaptation import adapt_to_images
     from mcm.teacher.loop import LoopConfig
 
     config = LoopConfig(steps=steps, lr=lr, warmup=100, ema_decay=0.999)
     folder = find_model(teacher).teacher
-    adapt_to_images(folder, images, output, config, batch_size, minutes, compiled)
+    adapt_to_images(folder, images, output, config, batch_size, minutes, compiled, rank)

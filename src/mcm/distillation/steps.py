@@ -24,6 +24,8 @@ from mcm.settings import ConsistencySection
 STUDENT = "student"
 TARGET = "target"
 """Adapters of f_θ and of its average f_θ⁻."""
+WORN = "worn"
+"""Adapter of the teacher itself."""
 
 
 def jump(

@@ -6,6 +6,7 @@ and motion on videos one after the other, where MCM keeps them apart in one stag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,15 +14,22 @@ from diffusers import AutoencoderDC, UNet2DConditionModel, UNetMotionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mcm.backbones.adapters import save_adapter
+from mcm.backbones.animatediff import LORA_TARGETS
+from mcm.backbones.loading import load_backbone
+from mcm.backbones.lora_files import A
+from mcm.backbones.variants import LoraVariants
 from mcm.data.image import read_image
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
+from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
-from mcm.teacher.denoiser import train_image_unet
+from mcm.teacher.denoiser import train_on_frames
 from mcm.teacher.loop import LoopConfig
 
+_LOOKS = "looks"
 _IMAGE_KEYS = (
     "sample_size",
     "in_channels",
@@ -41,8 +49,9 @@ def adapt_to_images(
     batch_size: int = 32,
     minutes: float | None = None,
     compiled: bool = False,
+    rank: int | None = None,
 ) -> None:
-    """Train a teacher's image layers on stills and write the whole teacher again.
+    """Train a teacher's image layers on stills and write the whole teacher again, or an adapter.
 
     Args:
         teacher: Folder in the layout of diffusers, as the embedded teacher's.
@@ -52,33 +61,62 @@ def adapt_to_images(
         batch_size: Images in a batch.
         minutes: Stop after this time even if steps remain.
         compiled: Compile the network first; needs a C++ compiler.
+        rank: Train LoRA of this rank on the image layers instead, and write that alone.
 
     Raises:
         UserError: There is not a single readable image.
     """
     run = output / "run"
     run.mkdir(parents=True, exist_ok=True)
-    video = UNetMotionModel.from_pretrained(teacher / "unet")
-    image_unet(video).save_pretrained(run / "start")
     stills = _encoded(images, teacher / "vae", run / "images.safetensors")
-    train_image_unet(stills, teacher, run, config, batch_size, minutes, run / "start", compiled)
+    torch.manual_seed(config.seed)
+    video = UNetMotionModel.from_pretrained(teacher / "unet")
+    network = image_unet(video)
+    layers = None if rank is None else _add_lora(network, rank)
+    train_on_frames(network, stills, teacher, run, config, batch_size, minutes, compiled)
+    if layers is not None:
+        _write_lora(layers, teacher, output)
+        return
     copy_all_but_network(teacher, output)
-    adapted = UNet2DConditionModel.from_pretrained(run / "unet")
-    with_image_layers(video, adapted).save_pretrained(output / "unet")
+    with_image_layers(video, network).save_pretrained(output / "unet")
+
+
+def _add_lora(network: UNet2DConditionModel, rank: int) -> LoraVariants:
+    """Put LoRA on the layers that a student's adapter changes; all else is frozen."""
+    layers = LoraVariants(network, LORA_TARGETS)
+    layers.add(_LOOKS, rank, float(rank), trainable=True)
+    layers.wear(_LOOKS)
+    return layers
+
+
+def _write_lora(layers: LoraVariants, teacher: Path, output: Path) -> None:
+    """Write LoRA of the image layers as an adapter of the whole teacher."""
+    backbone = load_backbone(teacher, "cpu", "float32")
+    learnt = layers.parameters(_LOOKS)
+    rank, alpha = layers.rank_alpha(_LOOKS)
+    modules = [name.removesuffix(A) for name in learnt if name.endswith(A)]
+    assert isinstance(backbone.variants, LoraVariants)
+    backbone.variants.add(_LOOKS, rank, alpha, trainable=False, targets=modules)
+    copy_values(backbone.adapter_parameters(_LOOKS), learnt)
+    save_adapter(backbone, _LOOKS, output, dtype=torch.float16)
 
 
 def image_unet(video: UNetMotionModel) -> UNet2DConditionModel:
     """Return the image layers of a video network as a network of their own."""
     config = video.config
-    levels = len(config["block_out_channels"])
     network = UNet2DConditionModel(
-        down_block_types=("CrossAttnDownBlock2D",) * levels,
-        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        down_block_types=_blocks_2d(config["down_block_types"]),
+        up_block_types=_blocks_2d(config["up_block_types"]),
         attention_head_dim=config["num_attention_heads"],
         **{key: config[key] for key in _IMAGE_KEYS},
     )
     network.load_state_dict(_image_layers(video.state_dict()))
     return network
+
+
+def _blocks_2d(types: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a video network's blocks without their motion modules."""
+    return tuple(name.replace("Motion", "2D") for name in types)
 
 
 def with_image_layers(video: UNetMotionModel, image: UNet2DConditionModel) -> UNetMotionModel:

@@ -170,6 +170,21 @@ def train_image_unet(
         unet = make_image_unet(corpus.latents_ncthw.shape[1], corpus.latents_ncthw.shape[-1])
     else:
         unet = UNet2DConditionModel.from_pretrained(init)
+    train_on_frames(unet, corpus, text, folder, config, batch_size, minutes, compiled)
+    unet.save_pretrained(folder / "unet")
+
+
+def train_on_frames(
+    unet: UNet2DConditionModel,
+    corpus: LatentCorpus,
+    text: Path,
+    folder: Path,
+    config: LoopConfig,
+    batch_size: int,
+    minutes: float | None,
+    compiled: bool,
+) -> None:
+    """Train what of an image UNet has a gradient, on single frames; the run lies in ``folder``."""
     use_folded_attention(unet.to(memory_format=torch.channels_last))
     if compiled:
         unet.compile()
@@ -188,4 +203,3 @@ def train_image_unet(
         return {"velocity": noised.loss(found)}
 
     train(unet, losses, lambda start: range(start, config.steps + 1), config, folder, minutes)
-    unet.save_pretrained(folder / "unet")
