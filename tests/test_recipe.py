@@ -195,10 +195,12 @@ def test_base_gives_what_the_recipe_leaves_out(tmp_path: Path) -> None:
 def test_base_of_a_base_and_wrong_base(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(LEAST)
     (tmp_path / "b.yaml").write_text("base: a.yaml\n")
-    (tmp_path / "c.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "c.yaml").write_text("base: b.yaml\ntrainer: {seed: 5}\n")
     (tmp_path / "d.yaml").write_text("base: [a.yaml]\n")
     assert resolve(tmp_path / "b.yaml") == resolve(tmp_path / "a.yaml")
-    assert "only one level" in fault(tmp_path / "c.yaml")
+    assert resolve(tmp_path / "c.yaml") == resolve(tmp_path / "a.yaml", ["trainer.seed=5"])
+    (tmp_path / "a.yaml").write_text(LEAST + "base: c.yaml\n")
+    assert "leads back to itself" in fault(tmp_path / "c.yaml")
     assert "expected the path of a recipe" in fault(tmp_path / "d.yaml")
 
 

@@ -1,8 +1,8 @@
-"""The typed recipe: YAML file, dotted overrides, one level of inheritance.
+"""The typed recipe: YAML file, dotted overrides, inheritance.
 
 A recipe file holds the sections of `mcm.settings.Recipe`. `base: other.yaml` (relative to the
-file that says it) takes another file's values first. Overrides such as `optimizer.lr=1e-5` come
-last; their values are read as YAML.
+file that says it) takes another file's values first, and its base's before them. Overrides such
+as `optimizer.lr=1e-5` come last; their values are read as YAML.
 """
 
 from __future__ import annotations
@@ -108,20 +108,20 @@ def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
             yield from keys(field.annotation, f"{prefix}{name}.")
 
 
-def _with_base(file: Path) -> dict[str, Any]:
+def _with_base(file: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a file's values over those of its base; ``below`` are the files that led to it."""
     values = _read(file)
     base = values.pop("base", None)
     if base is None:
         return values
     if not isinstance(base, str):
         raise UserError(f"{file}: base: got {base!r}, expected the path of a recipe")
-    inherited = _read(file.parent / base)
-    if "base" in inherited:
+    place, chain = file.parent / base, (*below, file.resolve())
+    if place.resolve() in chain:
         raise UserError(
-            f"{file}: base: {base} names a base of its own; only one level is followed, "
-            "so put the shared values into one file"
+            f"{file}: base: {base} leads back to itself; remove the base of one of the files"
         )
-    return _merged(inherited, values)
+    return _merged(_with_base(place, chain), values)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+r"""How soon a recipe's critic tells a student's frames from the images.
+
+    python benchmarks/discern.py recipes/fluent-mcm-hq.yaml outputs/baselines/two-stage/student
+    python benchmarks/discern.py recipes/fluent-mcm-hq.yaml fluent-mcm-hq \
+        critic.backbone=scratch critic.penalty=pixels
+
+The student's clips, of training prompts, stay as they are, so that this is the critic's side alone.
+Of clips and images a quarter is held out. Printed is the mean score of each side that is held out,
+and which share of both lies on its own side of the middle (0.5 by chance).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mcm.data.cached import CachedImages
+from mcm.data.fluent.captions import prompt
+from mcm.data.fluent.world import World
+from mcm.distillation.variant import make_critic
+from mcm.recipe import resolve
+from mcm.sampling.pipeline import load
+
+FIRST = 100_000
+"""Number of the first scene, as the proxy has it: none of the training shards."""
+HELD = 0.25
+JUDGED = 128
+"""Held-out frames of each side."""
+
+Frames = tuple[Tensor, Tensor]
+"""Frames (n, 3, h, w) in [-1, 1] and the pooled text embeddings of their captions."""
+Draw = Callable[[int, bool], Frames]
+"""Gives so many frames, held-out ones or others."""
+
+
+def frames_of(student: str, count: int, generator: torch.Generator) -> Draw:
+    """Make clips in 4 steps and draw frames of them."""
+    model, world = load(student), World()
+    prompts = [prompt(world.scene(FIRST + n).combination) for n in range(count)]
+    clips = [
+        torch.from_numpy(model.generate(text, 4, seed=n).frames) for n, text in enumerate(prompts)
+    ]
+    clips_nthwc = torch.stack(clips)
+    text_nd = model.backbone.encode_prompt(prompts).pooled_bd
+
+    def draw(number: int, held: bool) -> Frames:
+        chosen = _chosen(number, count, held, generator)
+        times = torch.randint(clips_nthwc.shape[1], (number,), generator=generator)
+        frames = clips_nthwc[chosen, times].permute(0, 3, 1, 2)
+        return frames.float() / 127.5 - 1, text_nd[chosen]
+
+    return draw
+
+
+def stills_of(cache: str, generator: torch.Generator) -> Draw:
+    """Draw the images of a cache."""
+    images = CachedImages(cache)
+
+    def draw(number: int, held: bool) -> Frames:
+        chosen = _chosen(number, len(images), held, generator)
+        batch = images.batch(chosen.tolist())
+        return batch.pixels_b3hw.float(), batch.condition.pooled_bd.float()
+
+    return draw
+
+
+def _chosen(number: int, count: int, held: bool, generator: torch.Generator) -> Tensor:
+    first = int(count * (1 - HELD))
+    low, high = (first, count) if held else (0, first)
+    return torch.randint(low, high, (number,), generator=generator)
+
+
+def main() -> None:
+    """Train the critic and print what it sees on the way."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("student")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=96)
+    given = parser.parse_args()
+    recipe = resolve(given.recipe, given.overrides)
+    if recipe.data.images is None:
+        parser.error("the recipe has no images: set data.images")
+    torch.manual_seed(recipe.trainer.seed)
+    generator = torch.Generator().manual_seed(recipe.trainer.seed)
+    real = stills_of(recipe.data.images, generator)
+    fake = frames_of(given.student, given.clips, generator)
+    critic = make_critic(recipe.critic, fake(1, True)[1].shape[-1])
+    if critic is None:
+        parser.error("the recipe has no critic: set critic.weight")
+    trained = [p for p in critic.parameters() if p.requires_grad]
+    section = recipe.critic
+    optimizer = torch.optim.AdamW(trained, lr=section.lr, betas=section.betas, weight_decay=0.0)
+    for update in range(1, given.updates + 1):
+        (x, x_text), (y, y_text) = real(given.batch, False), fake(given.batch, False)
+        optimizer.zero_grad()
+        critic.critic_loss(x, y, x_text, y_text, generator)["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if update % 25 == 0:
+            with torch.no_grad():
+                ours = critic(*real(JUDGED, True), generator).mean(1)
+                theirs = critic(*fake(JUDGED, True), generator).mean(1)
+            middle = (ours.median() + theirs.median()) / 2
+            right = torch.cat([ours > middle, theirs < middle]).float().mean()
+            means = f"images {float(ours.mean()):.3f}, frames {float(theirs.mean()):.3f}"
+            print(f"{update} updates: {means}, told apart {float(right):.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
