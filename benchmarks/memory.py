@@ -123,8 +123,8 @@ def measure(recipe: Recipe) -> dict[str, float]:
     """Make a step with random weights, as it is amid a run; return its peak and its seconds."""
     from mcm.backbones.loading import load_folder
     from mcm.devices import return_freed_memory
+    from mcm.distillation.begin import add_variants
     from mcm.distillation.learner import Learner
-    from mcm.distillation.run import add_variants
 
     if recipe.trainer.gradient_checkpointing:
         return_freed_memory()

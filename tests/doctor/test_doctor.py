@@ -11,10 +11,11 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from typer.testing import CliRunner
 
+from mcm.backbones.adapters import save_adapter
 from mcm.backbones.loading import load_backbone
 from mcm.cli.doctor import app
+from mcm.distillation.begin import add_variants
 from mcm.distillation.learner import Learner
-from mcm.distillation.run import add_variants
 from mcm.doctor.doctor import GIB, Forecast, account, forecast
 from mcm.doctor.ledger import Ledger
 from mcm.doctor.sketch import all_networks, make_batch, make_objective, sketch
@@ -75,6 +76,25 @@ def test_a_step_without_values_is_the_real_step(teacher: Path, image_weight: flo
         for ledger in (drawn, real)
     ]
     assert heavy[0] == heavy[1]
+
+
+def test_what_a_teacher_wears_is_in_the_account(teacher: Path, tmp_path: Path) -> None:
+    """Its weights and its share of the teacher's step, without its file's values."""
+    dresser = load_backbone(teacher, "cpu", "float32")
+    dresser.add_adapter("looks", 8, 8.0)
+    looks = save_adapter(dresser, "looks", tmp_path)
+    bare = recipe_of(teacher)
+    model = {"teacher": str(teacher), "device": "cpu", "dtype": "float32", "adapter": str(looks)}
+    recipe = recipe_of(teacher, model=model, student={"init": [str(looks), str(looks)]})
+    real = real_account(recipe_of(teacher, model=model))
+    drawn, without = (account(sketch(one), one)[0] for one in (recipe, bare))
+    assert drawn.peak == pytest.approx(real.peak, rel=0.05)
+    counts = [_convolutions(ledger) for ledger in (drawn, real, without)]
+    assert counts[0] == counts[1] > counts[2]
+
+
+def _convolutions(ledger: Ledger) -> int:
+    return sum(n for o, n in ledger.operations.items() if "convolution" in str(o.function))
 
 
 @pytest.mark.parametrize("family", ["modelscope", "wan-2.2", "fluent-dit", "ltx", "cogvideox"])

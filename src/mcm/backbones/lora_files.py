@@ -118,6 +118,20 @@ def find_file(path: Path) -> Path:
     return file
 
 
+def adapter_rank(path: str | Path) -> int:
+    """Return the greatest rank in a LoRA file or in the one of a folder.
+
+    Raises:
+        UserError: The file is missing, broken or no safetensors file.
+    """
+    file = find_file(Path(path))
+    tensors, _ = _read_tensors(file)
+    ranks = [value.shape[0] for key, value in tensors.items() if key.endswith(A)]
+    if not ranks:
+        raise UserError(f"{file}: holds no adapter; expected keys that end in {A}")
+    return int(max(ranks))
+
+
 def refuse_pickle(path: Path) -> str:
     """Return the message on a pickled file, with the way to convert it."""
     return (

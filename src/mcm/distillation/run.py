@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mcm.backbones.adapters import add_sum, load_adapter
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.loading import load_backbone
-from mcm.backbones.lora_files import find_file
 from mcm.backbones.pipeline import PipelineBackbone
-from mcm.backbones.variants import LoraVariants
 from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
+from mcm.distillation.begin import adapter_digest, add_variants, begin_auxiliary
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import MotionConsistency
-from mcm.distillation.steps import STUDENT, TARGET, WORN
-from mcm.distillation.student import AUXILIARY, read_auxiliary, write_auxiliary, write_student
+from mcm.distillation.student import AUXILIARY, write_auxiliary, write_student
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
 from mcm.errors import UserError
 from mcm.interrupts import EXIT_CODE
 from mcm.recipe import FILE_NAME, save
-from mcm.sampling.catalog import STUDENT_FOLDER, find_folder, find_student
+from mcm.sampling.catalog import STUDENT_FOLDER
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:
@@ -62,8 +58,7 @@ def distill(recipe: Recipe) -> Path:
     backbone.free_encoders()
     empty = feed.videos.unconditional().to(accelerator.device)
     objective = MotionConsistency(backbone, empty, Variant.of(recipe)).to(accelerator.device)
-    if recipe.student.init_auxiliary and (begin := _inits(recipe)):
-        read_auxiliary(objective, find_folder(begin[0]))
+    begin_auxiliary(objective, recipe)
     trainer = Trainer(objective, feed, recipe, accelerator, backbone_identity)
     if resumed is not None:
         trainer.restore(resumed)
@@ -115,37 +110,10 @@ def prepare_backbone(
     _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {
         "network": fingerprint(backbone.network),
-        "adapter": None if recipe.model.adapter is None else _digest(_place(recipe.model.adapter)),
+        "adapter": adapter_digest(recipe),
     }
     add_variants(backbone, recipe)
     return backbone, backbone_identity
-
-
-def add_variants(backbone: PipelineBackbone, recipe: Recipe) -> None:
-    """Dress a teacher, add student and target, and checkpoint gradients where that is asked.
-
-    Raises:
-        UserError: The teacher's adapter or the student to start from cannot be loaded.
-    """
-    rank, alpha = recipe.student.rank, recipe.student.alpha
-    if recipe.trainer.gradient_checkpointing:
-        backbone.enable_gradient_checkpointing()  # before copies are made, which inherit it
-    _wear(backbone, recipe)
-    begin = _inits(recipe)
-    if not begin:
-        backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
-    elif len(begin) == 1:
-        _load_student(backbone, begin[0], recipe)
-    else:
-        _check_lora(recipe, "student.init")
-        add_sum(backbone, [find_folder(name) for name in begin], STUDENT, rank, alpha)
-    if recipe.consistency.ema_decay > 0:
-        backbone.add_adapter(TARGET, rank, alpha, trainable=False)
-
-
-def _digest(adapter: Path) -> str:
-    """Return SHA-256 of an adapter's file."""
-    return hashlib.sha256(find_file(adapter).read_bytes()).hexdigest()
 
 
 def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
@@ -155,51 +123,6 @@ def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
             f"model.family: got {wanted}, but {recipe.model.teacher} is of family {found}; set "
             "model.family=auto or give another teacher"
         )
-
-
-def _inits(recipe: Recipe) -> list[str]:
-    """Return the names of what the student begins with."""
-    begin = recipe.student.init
-    return [] if begin is None else [begin] if isinstance(begin, str) else list(begin)
-
-
-def _check_lora(recipe: Recipe, field: str) -> None:
-    if recipe.student.mode != "lora":
-        raise UserError(
-            f"{field}: got adapters, but student.mode is {recipe.student.mode}; set "
-            "student.mode=lora, or give a teacher with the adapters merged (`mcm export`)"
-        )
-
-
-def _wear(backbone: PipelineBackbone, recipe: Recipe) -> None:
-    """Put the recipe's adapter on the teacher."""
-    if (name := recipe.model.adapter) is not None:
-        _check_lora(recipe, "model.adapter")
-        assert isinstance(backbone.variants, LoraVariants)
-        load_adapter(backbone, _place(name), WORN)
-        backbone.variants.wear(WORN)
-
-
-def _place(adapter: str) -> Path:
-    """Return the file that an adapter is, or its folder."""
-    return Path(adapter) if Path(adapter).is_file() else find_folder(adapter)
-
-
-def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None:
-    student = find_student(name)
-    if student is None or student.mode != recipe.student.mode:
-        found = "a teacher" if student is None else f"of mode {student.mode}"
-        raise UserError(
-            f"student.init: {name} is {found}; expected a student of mode {recipe.student.mode}"
-        )
-    notes = load_adapter(backbone, student.folder, STUDENT, trainable=True)
-    section = recipe.student
-    for key, ours in (("rank", section.rank), ("alpha", section.alpha)):
-        if section.mode == "lora" and notes.get(key, ours) != ours:
-            raise UserError(
-                f"student.{key}: got {ours}, but the student to start from ({name}) has "
-                f"{notes[key]}; set student.{key}={notes[key]}"
-            )
 
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:

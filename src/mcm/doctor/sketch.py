@@ -25,9 +25,9 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.devices import pick_dtype
 from mcm.distillation.batch import DistillBatch
+from mcm.distillation.begin import add_variants
 from mcm.distillation.feed import image_count
 from mcm.distillation.objective import MotionConsistency
-from mcm.distillation.run import add_variants
 from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
@@ -68,8 +68,7 @@ def sketch(recipe: Recipe, folder: PipelineFolder | None = None) -> Sketch:
         ConfigFolder(found.path, found.index, meta, found.dtype, meta), recipe.student.mode
     )
     with meta:
-        section = recipe.student.model_copy(update={"init": None})
-        add_variants(backbone, recipe.model_copy(update={"student": section}))
+        add_variants(backbone, recipe, values=False)
     for part in (*all_networks(backbone), backbone.codec.autoencoder):
         _take_values(part, fakes)
     for name, value in vars(backbone.codec).items():
