@@ -58,6 +58,12 @@ class StudentSection(Section):
     A list starts at the sum of its adapters, such as a fast student and the looks that the
     teacher wears; their ranks together are at most `rank`.
     """
+    interpolate: Fraction = 1.0
+    """How far from its start to where training led the written student is: 1 is all the way.
+
+    Between both a student is often better than either (WiSE-FT, Wortsman et al., 2022, arXiv
+    2109.01903), as what a critic overdoes is halved. Clips made while training are of this one.
+    """
     init_auxiliary: bool = False
     """Whether the motion head and the critic beside `init` go on as well."""
 

@@ -264,6 +264,22 @@ def test_a_student_begins_as_a_sum_for_a_teacher_that_wears_looks(
         prepare_backbone(resolve(smoke, whole), torch.device("cpu"))
 
 
+def test_the_written_student_is_between_its_start_and_its_end(world: Path, tmp_path: Path) -> None:
+    """The mean of both, in a broken-off and resumed run as well, and with it the best one."""
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    start = distill(resolve(smoke, overrides(world, tmp_path / "start", 1)))
+    begin = (f"student.init={start}", "optimizer.lr=0.01", "optimizer.schedule=constant")
+    end = distill(resolve(smoke, overrides(world, tmp_path / "end", 2, *begin)))
+    half = overrides(world, tmp_path / "half", 2, *begin, "student.interpolate=0.5")
+    distill(resolve(smoke, [*half, "trainer.steps=1"]))
+    mean = distill(resolve(smoke, [*half, "trainer.resume=latest"]))
+    first, last, between = (load_file(folder / LORA_FILE) for folder in (start, end, mean))
+    assert max(float((last[key] - first[key]).abs().max()) for key in first) > 1e-3
+    for key, value in between.items():
+        middle = (first[key].float() + last[key].float()) / 2
+        torch.testing.assert_close(value.float(), middle, atol=2e-4, rtol=2e-3)
+
+
 def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:
     recipe = resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 1))
     distill(recipe)

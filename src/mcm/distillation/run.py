@@ -157,7 +157,8 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         _say(trainer, "continue with --resume latest")
         raise SystemExit(EXIT_CODE)
     if trainer.accelerator.is_main_process:
-        write_student(trainer.objective, recipe, folder, outcome.step)
+        with trainer.written():
+            write_student(trainer.objective, recipe, folder, outcome.step)
         write_auxiliary(trainer.objective.weights(), output / AUXILIARY)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")

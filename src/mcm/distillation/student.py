@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mcm.recipe import FILE_NAME, dump
 from mcm.sampling.catalog import STUDENT_STEPS, StudentCard, base_name
 from mcm.settings import Recipe
 
+Values = dict[str, Tensor]
 AUXILIARY = "auxiliary"
 ROLES = ("head", "critic", "clip_critic")
 
@@ -42,6 +44,26 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
     save_adapter(backbone, STUDENT, folder, notes, torch.float16)
     (folder / FILE_NAME).write_text(dump(recipe), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def interpolated(parameters: Mapping[str, Tensor], start: Values, part: float) -> Iterator[None]:
+    """Move parameters inside to start + part·(where they are − start), and back after.
+
+    Args:
+        parameters: By name; changed in place.
+        start: Where they began, by the same names; not needed if ``part`` is 1.
+        part: From 0, the start, to 1, where they are.
+    """
+    if part == 1:
+        yield
+        return
+    kept = {name: value.detach().clone() for name, value in parameters.items()}
+    copy_values(parameters, {name: torch.lerp(start[name], kept[name], part) for name in kept})
+    try:
+        yield
+    finally:
+        copy_values(parameters, kept)
 
 
 def read_auxiliary(objective: MotionConsistency, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from mcm.distillation.feed import Feed
 from mcm.distillation.learner import Learner, NonFiniteGuard
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.randomness import seed_step
+from mcm.distillation.steps import STUDENT
+from mcm.distillation.student import interpolated
 from mcm.interrupts import StopRequest, stop_requests
 from mcm.settings import Recipe
 
@@ -63,7 +66,17 @@ class Trainer:
         self.guard = NonFiniteGuard()
         self.generator = torch.Generator()
         self.step = 0
+        self.start = self._student_now() if recipe.student.interpolate < 1 else {}
         self.folder = Path(recipe.trainer.output) / checkpoints.FOLDER
+
+    def written(self) -> AbstractContextManager[None]:
+        """Make the student inside the one that is written: between its start and where it is."""
+        student = self.objective.backbone.adapter_parameters(STUDENT)
+        return interpolated(student, self.start, self.recipe.student.interpolate)
+
+    def _student_now(self) -> dict[str, Tensor]:
+        student = self.objective.backbone.adapter_parameters(STUDENT)
+        return {name: value.detach().clone() for name, value in student.items()}
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Continue from a checkpoint of this recipe and backbone."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class ClipMaker:
         shape: Latents of a clip, (c, t, h, w).
         recipe: Says how the student was trained.
         device: Where to sample.
+        written: Makes the student inside the one that would be written.
     """
 
     backbone: Backbone
@@ -66,6 +68,7 @@ class ClipMaker:
     shape: tuple[int, int, int, int]
     recipe: Recipe
     device: torch.device
+    written: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def teacher(self, request: Request) -> Clip:
         """Sample the teacher with guidance by DDIM."""
@@ -79,7 +82,7 @@ class ClipMaker:
     def student(self, request: Request, steps: int, adapter: str) -> Clip:
         """Sample the student in few steps."""
         plan = student_plan(self.recipe.consistency, self.shape, steps, self.device)
-        with torch.no_grad(), self.backbone.using(adapter):
+        with torch.no_grad(), self.written(), self.backbone.using(adapter):
             denoiser = Denoiser(self.backbone, request.condition)
             return self._decode(consistency(denoiser, Noise.from_seeds([request.seed]), plan))
 

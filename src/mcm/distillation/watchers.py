@@ -71,7 +71,8 @@ class Watchers:
             callbacks.append(Probe(error.of, STUDENT, log, section.probe_every, done > 0))
         _, channels, frames, height, width = held.latents_bcthw.shape
         shape = (channels, frames, height, width)
-        maker = ClipMaker(objective.backbone, objective.empty, shape, self.recipe, device)
+        backbone, empty = objective.backbone, objective.empty
+        maker = ClipMaker(backbone, empty, shape, self.recipe, device, trainer.written)
         if self.validation and section.validate_every is not None:
             folder, every = output / "validation", section.validate_every
             callbacks.append(Validation(maker, self.validation, STUDENT, folder, log, every))
@@ -89,6 +90,7 @@ class Watchers:
             return maker.student(self.proxy[number], steps, STUDENT)
 
         def keep(step: int) -> None:
-            write_student(trainer.objective, self.recipe, folder, step)
+            with trainer.written():
+                write_student(trainer.objective, self.recipe, folder, step)
 
         return [Proxy(lambda: yardstick.measure(make), keep, folder, log, every)]
