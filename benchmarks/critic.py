@@ -1,7 +1,7 @@
 """Whether a critic's gradient leads from poor frames to clean ones, before any student is trained.
 
-    python benchmarks/critic.py recipes/fluent-mcm-hq.yaml
-    python benchmarks/critic.py recipes/fluent-mcm-hq.yaml critic.backbone=efficientnet
+    python benchmarks/critic.py recipes/ablations/base.yaml
+    python benchmarks/critic.py recipes/ablations/base.yaml critic.backbone=efficientnet
 
 The recipe's critic learns to tell its images from the videos' own frames, which a student that
 has just begun makes much alike. Then scenes that no training saw are encoded twice, clean and poor.
