@@ -20,13 +20,11 @@ from torch import Tensor
 
 from mcm.data.cached import CachedImages
 from mcm.data.fluent.captions import prompt
-from mcm.data.fluent.world import World
+from mcm.distillation.proxy import combinations
 from mcm.distillation.variant import make_critic
 from mcm.recipe import resolve
 from mcm.sampling.pipeline import load
 
-FIRST = 100_000
-"""Number of the first scene, as the proxy has it: none of the training shards."""
 HELD = 0.25
 JUDGED = 128
 """Held-out frames of each side."""
@@ -39,8 +37,7 @@ Draw = Callable[[int, bool], Frames]
 
 def frames_of(student: str, count: int, generator: torch.Generator) -> Draw:
     """Make clips in 4 steps and draw frames of them."""
-    model, world = load(student), World()
-    prompts = [prompt(world.scene(FIRST + n).combination) for n in range(count)]
+    model, prompts = load(student), [prompt(named) for named in combinations(count)]
     clips = [
         torch.from_numpy(model.generate(text, 4, seed=n).frames) for n, text in enumerate(prompts)
     ]

@@ -265,7 +265,7 @@ def test_a_student_begins_as_a_sum_for_a_teacher_that_wears_looks(
 
 
 def test_the_written_student_is_between_its_start_and_its_end(world: Path, tmp_path: Path) -> None:
-    """The mean of both, in a broken-off and resumed run as well, and with it the best one."""
+    """The mean of both, in a run that was broken off and resumed."""
     smoke = ROOT / "recipes" / "fluent-smoke.yaml"
     start = distill(resolve(smoke, overrides(world, tmp_path / "start", 1)))
     begin = (f"student.init={start}", "optimizer.lr=0.01", "optimizer.schedule=constant")

@@ -89,10 +89,7 @@ def load_adapter(
     alpha = float(notes.get("alpha", content.rank))
     backbone.variants.add(name, content.rank, alpha, trainable, targets=list(content.pairs))
     parameters = backbone.adapter_parameters(name)
-    with torch.no_grad():
-        for module, (a, b) in content.pairs.items():
-            parameters[module + A].copy_(a)
-            parameters[module + B].copy_(b * (content.rank / alpha))
+    _put(content, parameters, 0, content.rank / alpha)
     return notes
 
 
@@ -117,18 +114,14 @@ def add_sum(
         )
     backbone.add_adapter(name, rank, alpha, trainable=True)
     parameters, start = backbone.adapter_parameters(name), 0
-    with torch.no_grad():
-        for content in contents:
-            end = start + content.rank
-            for module, (a, b) in content.pairs.items():
-                if module + A not in parameters:
-                    raise UserError(
-                        f"{content.path}: changes {module}, which students of this family leave "
-                        "alone; it cannot be part of student.init"
-                    )
-                parameters[module + A][start:end] = a
-                parameters[module + B][:, start:end] = b * (rank / alpha)
-            start = end
+    for content in contents:
+        if unknown := [module for module in content.pairs if module + A not in parameters]:
+            raise UserError(
+                f"{content.path}: changes {unknown[0]}, which students of this family leave "
+                "alone; it cannot be part of student.init"
+            )
+        _put(content, parameters, start, rank / alpha)
+        start += content.rank
 
 
 def merge_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Any]:
@@ -286,6 +279,15 @@ def _write_lora(
             if module.startswith(prefix)
         }
         save_lora(backbone, pairs, folder, file)
+
+
+@torch.no_grad()
+def _put(content: LoraFile, parameters: Mapping[str, Tensor], start: int, scale: float) -> None:
+    """Copy (A, scale·B) into an adapter's parameters, from a row of A and column of B on."""
+    end = start + content.rank
+    for module, (a, b) in content.pairs.items():
+        parameters[module + A][start:end] = a
+        parameters[module + B][:, start:end] = b * scale
 
 
 def _load_copy(backbone: PipelineBackbone, folder: Path, name: str, trainable: bool) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from mcm.backbones.adapters import add_sum, load_adapter
-from mcm.backbones.lora_files import adapter_rank, find_file
+from mcm.backbones.lora_files import adapter_rank
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.steps import STUDENT, TARGET, WORN
 from mcm.distillation.student import read_auxiliary
 from mcm.errors import UserError
-from mcm.sampling.catalog import find_folder, find_student
+from mcm.sampling.catalog import adapter_hash, find_folder, find_student
 from mcm.settings import Recipe
 
 
@@ -55,16 +54,14 @@ def begin_auxiliary(objective: MotionConsistency, recipe: Recipe) -> None:
         read_auxiliary(objective, find_folder(names[0]))
 
 
-def adapter_digest(recipe: Recipe) -> str | None:
-    """Return SHA-256 of the file that the teacher wears, or ``None``.
+def worn_hash(recipe: Recipe) -> str | None:
+    """Return SHA-256 of what the teacher wears, or ``None``.
 
     Raises:
         UserError: There is no such adapter.
     """
     name = recipe.model.adapter
-    if name is None:
-        return None
-    return hashlib.sha256(find_file(_place(name)).read_bytes()).hexdigest()
+    return None if name is None else adapter_hash(_place(name))
 
 
 def _wear(backbone: PipelineBackbone, recipe: Recipe, name: str, values: bool) -> None:

@@ -75,8 +75,7 @@ class Yardstick:
             UserError: A network is missing; names the command that trains it.
         """
         observers = ClipFeatures(judges), FrameFeatures(judges)
-        world = World()
-        named = tuple(world.scene(_FIRST + n).combination for n in range(count))
+        world, named = World(), combinations(count)
         clips = [
             _clip(str(n), decode(world.poor_video(_FIRST + n)[0])) for n in range(max(real, count))
         ]
@@ -153,6 +152,12 @@ class Proxy:
 
     def close(self) -> None:
         """Nothing to finish."""
+
+
+def combinations(count: int) -> tuple[Combination, ...]:
+    """Return what fixed prompts of the training split name, of scenes in no training shard."""
+    world = World()
+    return tuple(world.scene(_FIRST + n).combination for n in range(count))
 
 
 def images_of(cache: str, most: int) -> Iterator[Clip]:

@@ -14,10 +14,10 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
-from mcm.distillation.begin import adapter_digest, add_variants, begin_auxiliary
+from mcm.distillation.begin import add_variants, begin_auxiliary, worn_hash
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import MotionConsistency
-from mcm.distillation.student import AUXILIARY, write_auxiliary, write_student
+from mcm.distillation.student import AUXILIARY, write_auxiliary
 from mcm.distillation.trainer import Outcome, Trainer
 from mcm.distillation.variant import Variant
 from mcm.distillation.watchers import Watchers
@@ -110,7 +110,7 @@ def prepare_backbone(
     _check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {
         "network": fingerprint(backbone.network),
-        "adapter": adapter_digest(recipe),
+        "adapter": worn_hash(recipe),
     }
     add_variants(backbone, recipe)
     return backbone, backbone_identity
@@ -157,8 +157,7 @@ def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:
         _say(trainer, "continue with --resume latest")
         raise SystemExit(EXIT_CODE)
     if trainer.accelerator.is_main_process:
-        with trainer.written():
-            write_student(trainer.objective, recipe, folder, outcome.step)
+        trainer.write(folder)
         write_auxiliary(trainer.objective.weights(), output / AUXILIARY)
     trainer.accelerator.wait_for_everyone()
     _say(trainer, f"student: {folder}")

@@ -16,13 +16,12 @@ from mcm.backbones.adapters import save_adapter
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.steps import STUDENT
-from mcm.distillation.target import copy_values
+from mcm.distillation.target import copies, copy_values
 from mcm.errors import UserError
 from mcm.recipe import FILE_NAME, dump
 from mcm.sampling.catalog import STUDENT_STEPS, StudentCard, base_name
 from mcm.settings import Recipe
 
-Values = dict[str, Tensor]
 AUXILIARY = "auxiliary"
 ROLES = ("head", "critic", "clip_critic")
 
@@ -47,7 +46,9 @@ def write_student(objective: MotionConsistency, recipe: Recipe, folder: Path, st
 
 
 @contextmanager
-def interpolated(parameters: Mapping[str, Tensor], start: Values, part: float) -> Iterator[None]:
+def interpolated(
+    parameters: Mapping[str, Tensor], start: Mapping[str, Tensor], part: float
+) -> Iterator[None]:
     """Move parameters inside to start + part·(where they are − start), and back after.
 
     Args:
@@ -58,7 +59,7 @@ def interpolated(parameters: Mapping[str, Tensor], start: Values, part: float) -
     if part == 1:
         yield
         return
-    kept = {name: value.detach().clone() for name, value in parameters.items()}
+    kept = copies(parameters)
     copy_values(parameters, {name: torch.lerp(start[name], kept[name], part) for name in kept})
     try:
         yield

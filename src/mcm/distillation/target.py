@@ -21,6 +21,11 @@ def ema_update(target: Iterable[Tensor], source: Iterable[Tensor], decay: float)
     torch._foreach_lerp_([a for a, _ in pairs], [b.detach() for _, b in pairs], 1 - decay)
 
 
+def copies(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, without their gradients, by the same names."""
+    return {name: value.detach().clone() for name, value in values.items()}
+
+
 @torch.no_grad()
 def copy_values(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
     """Copy tensors of the same names, in place."""

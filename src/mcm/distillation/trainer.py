@@ -20,7 +20,8 @@ from mcm.distillation.learner import Learner, NonFiniteGuard
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.randomness import seed_step
 from mcm.distillation.steps import STUDENT
-from mcm.distillation.student import interpolated
+from mcm.distillation.student import interpolated, write_student
+from mcm.distillation.target import copies
 from mcm.interrupts import StopRequest, stop_requests
 from mcm.settings import Recipe
 
@@ -66,17 +67,21 @@ class Trainer:
         self.guard = NonFiniteGuard()
         self.generator = torch.Generator()
         self.step = 0
-        self.start = self._student_now() if recipe.student.interpolate < 1 else {}
+        self.start = copies(self._student) if recipe.student.interpolate < 1 else {}
         self.folder = Path(recipe.trainer.output) / checkpoints.FOLDER
 
     def written(self) -> AbstractContextManager[None]:
         """Make the student inside the one that is written: between its start and where it is."""
-        student = self.objective.backbone.adapter_parameters(STUDENT)
-        return interpolated(student, self.start, self.recipe.student.interpolate)
+        return interpolated(self._student, self.start, self.recipe.student.interpolate)
 
-    def _student_now(self) -> dict[str, Tensor]:
-        student = self.objective.backbone.adapter_parameters(STUDENT)
-        return {name: value.detach().clone() for name, value in student.items()}
+    def write(self, folder: Path) -> None:
+        """Write the student of this step."""
+        with self.written():
+            write_student(self.objective, self.recipe, folder, self.step)
+
+    @property
+    def _student(self) -> Mapping[str, Tensor]:
+        return self.objective.backbone.adapter_parameters(STUDENT)
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Continue from a checkpoint of this recipe and backbone."""

@@ -14,7 +14,6 @@ from mcm.distillation.logs import Recorder, open_logs
 from mcm.distillation.probe import Probe, X0Error
 from mcm.distillation.proxy import REAL, STEPS, Clip, Proxy, Yardstick, images_of
 from mcm.distillation.steps import STUDENT
-from mcm.distillation.student import write_student
 from mcm.distillation.trainer import Trainer
 from mcm.distillation.validation import ClipMaker, Request, Validation, own_seeds, requests
 from mcm.evaluation.networks import Judges
@@ -90,7 +89,7 @@ class Watchers:
             return maker.student(self.proxy[number], steps, STUDENT)
 
         def keep(step: int) -> None:
-            with trainer.written():
-                write_student(trainer.objective, self.recipe, folder, step)
+            assert step == trainer.step
+            trainer.write(folder)
 
         return [Proxy(lambda: yardstick.measure(make), keep, folder, log, every)]

@@ -180,10 +180,10 @@ def base_name(teacher: Path) -> str:
     return place.name if place.parent == WEIGHTS.resolve() else name_of(teacher) or str(place)
 
 
-def adapter_hash(student: Student) -> str:
-    """Return SHA-256 of a student's weights, file after file."""
+def adapter_hash(place: Path) -> str:
+    """Return SHA-256 of an adapter's file, or of all weights in its folder, file after file."""
     digest = hashlib.sha256()
-    for file in sorted(student.folder.glob("*.safetensors")):
+    for file in [place] if place.is_file() else sorted(place.glob("*.safetensors")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -289,7 +289,9 @@ def load(
     backbone = load_backbone(files.teacher, device, dtype, mode, files.motion_adapter)
     adapter = None if student is None else _add_student(backbone, student)
     defaults, place = _defaults(student, backbone), pick_device(device)
-    hashed = adapter_hash(student) if student is not None and student.mode == "lora" else None
+    hashed = (
+        adapter_hash(student.folder) if student is not None and student.mode == "lora" else None
+    )
     return VideoModel(files.name, backbone, defaults, place, adapter, hashed)
 
 
