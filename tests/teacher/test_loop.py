@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mcm.errors import UserError
 from mcm.teacher.loop import Average, LoopConfig, averaged, learning_rate, train
 
 
@@ -91,6 +92,16 @@ def test_the_bar_shows_rate_and_time_left(
 ) -> None:
     run(tmp_path, 20)
     assert "train: 20/20 (100%)" in capsys.readouterr().err
+
+
+def test_a_run_that_trains_other_weights_is_not_continued(tmp_path: Path) -> None:
+    run(tmp_path, 60, stop=23)
+    before = (tmp_path / "state.pt").read_bytes()
+    other, config = nn.Linear(3, 1), LoopConfig(steps=60)
+    other.bias.requires_grad_(False)
+    with pytest.raises(UserError, match="trains other weights; give another output folder"):
+        train(other, lambda n: loss_of(other, n), lambda n: range(n, 60), config, tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
 
 
 def test_first_row_of_a_resumed_run_is_a_mean(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcm.errors import UserError
 from mcm.interrupts import EXIT_CODE, stop_requests
 from mcm.progress import progress
 from mcm.teacher.optimizers import optimizers_for
@@ -116,6 +117,7 @@ def train(
         The number of steps done so far.
 
     Raises:
+        UserError: The run found there trains other weights.
         SystemExit: Code 130, when Ctrl-C or SIGTERM ended the run; it was saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,6 +192,11 @@ def _resume(
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
+    if _shapes(state["average"]) != _shapes(average.values):
+        raise UserError(
+            f"{path}: a run that trains other weights; give another output folder, or the options "
+            "with which this one began"
+        )
     module.load_state_dict(state["module"], strict=False)
     for optimizer, past in zip(optimizers, state["optimizers"], strict=True):
         factors = [group["factor"] for group in optimizer.param_groups]
@@ -198,6 +205,10 @@ def _resume(
             group["factor"] = factor
     average.values = state["average"]
     return int(state["step"]), float(state["seconds"])
+
+
+def _shapes(values: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in values.items()}
 
 
 def _save(
