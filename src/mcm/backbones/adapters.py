@@ -24,8 +24,8 @@ from mcm.backbones.lora_files import (
     LoraFile,
     base_weight,
     read_lora,
-    sort_header,
 )
+from mcm.backbones.lora_save import save_lora
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.errors import UserError
@@ -164,37 +164,6 @@ def read_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Lora
         found[file] = read_lora(place, network, backbone.component)
         _check_rank(found[file], notes)
     return found
-
-
-def save_lora(
-    backbone: PipelineBackbone,
-    pairs: Mapping[str, tuple[Tensor, Tensor]],
-    folder: Path,
-    file: str,
-) -> None:
-    """Write (A, B) of one network as stock diffusers reads them, with α = r in the header.
-
-    Args:
-        backbone: Says the pipeline's class and the name of the network in it.
-        pairs: By module name; W + B·A is the changed weight.
-        folder: Made when missing.
-        file: Name of the file.
-    """
-    import diffusers
-
-    pipeline, network = getattr(diffusers, backbone.pipeline), backbone.component
-    weights = {module + A: a for module, (a, _) in pairs.items()}
-    weights |= {module + B: b for module, (_, b) in pairs.items()}
-    weights = {key: value.cpu().contiguous() for key, value in weights.items()}
-    ranks = {module: a.shape[0] for module, (a, _) in pairs.items()}
-    rank = max(ranks.values())
-    others = {module: other for module, other in ranks.items() if other != rank}
-    header: dict[str, Any] = {"r": rank, "lora_alpha": rank, "target_modules": sorted(pairs)}
-    if others:
-        header |= {"rank_pattern": others, "alpha_pattern": others}
-    layers = {f"{network}_lora_layers": weights, f"{network}_lora_adapter_metadata": header}
-    pipeline.save_lora_weights(folder, weight_name=file, **layers)
-    sort_header(folder / file)
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:

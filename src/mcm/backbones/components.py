@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from mcm.backbones.lora_files import refuse_pickle
 from mcm.errors import UserError
 
 _OF_TRANSFORMERS = ("CLIP", "T5", "UMT5")
@@ -100,6 +99,16 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: got {value!r:.60}, expected {purpose}")
     return value
+
+
+def refuse_pickle(path: Path) -> str:
+    """Return the message on a pickled file, with the way to convert it."""
+    return (
+        f"{path}: not a safetensors file; pickled weights can run code when they are read, so "
+        'they are refused. If you trust it, convert it: python -c "import torch, '
+        f"safetensors.torch as s; s.save_file(torch.load('{path.name}', weights_only=True), "
+        f"'{path.stem}.safetensors')\""
+    )
 
 
 def component_folder(folder: Path, name: str, kind: str) -> Path:

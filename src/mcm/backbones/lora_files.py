@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcm.backbones.components import read_json, refuse_pickle
 from mcm.errors import UserError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -54,17 +55,6 @@ class LoraFile:
                 "modules. Merge this adapter into the network instead of keeping it apart"
             )
         return int(ranks.pop())
-
-
-def sort_header(path: Path) -> None:
-    """Put the metadata of a safetensors file in order, so that equal weights are equal bytes."""
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    metadata = dict(sorted(header.pop("__metadata__", {}).items()))
-    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
 
 
 def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
@@ -130,16 +120,6 @@ def adapter_rank(path: str | Path) -> int:
     if not ranks:
         raise UserError(f"{file}: holds no adapter; expected keys that end in {A}")
     return int(max(ranks))
-
-
-def refuse_pickle(path: Path) -> str:
-    """Return the message on a pickled file, with the way to convert it."""
-    return (
-        f"{path}: not a safetensors file; pickled weights can run code when they are read, so "
-        'they are refused. If you trust it, convert it: python -c "import torch, '
-        f"safetensors.torch as s; s.save_file(torch.load('{path.name}', weights_only=True), "
-        f"'{path.stem}.safetensors')\""
-    )
 
 
 def base_weight(network: nn.Module, module: str) -> Tensor | None:
@@ -222,8 +202,6 @@ def _header_config(header: Mapping[str, Any], path: Path, component: str) -> dic
 
 
 def _peft_config(path: Path) -> dict[str, Any]:
-    from mcm.backbones.components import read_json
-
     card = path.parent / PEFT_CARD
     config = read_json(card, "the card of a PEFT adapter, with r and lora_alpha")
     for key in ("r", "lora_alpha"):

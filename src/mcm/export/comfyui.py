@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcm.backbones.adapters import save_lora
 from mcm.backbones.lora_files import A, B
+from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
 from mcm.export.student import Exported, half
 

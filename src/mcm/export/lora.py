@@ -10,8 +10,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcm.backbones.adapters import save_lora
 from mcm.backbones.lora_files import PEFT_CARD, PEFT_FILE, PEFT_PREFIX, A, B
+from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
 from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mcm.backbones.adapters import save_lora
 from mcm.backbones.lora_files import LORA_FILE
+from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
 from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported
