@@ -49,8 +49,12 @@ def generate(
             ``negative_prompt``, ``stochasticity``, ``loop``, ``image``, ``control``: as in
             :meth:`mcm.sampling.pipeline.VideoModel.generate`.
 
+    Returns:
+        The clip; its ``frames`` are uint8, (t, h, w, 3), RGB.
+
     Raises:
         UserError: There is no such model, or a value is out of its range.
+        Refused: The policy does not allow the prompt or the frames.
     """
     return _loaded(model).generate(prompt, steps=steps, seed=seed, **options)
 
@@ -89,6 +93,7 @@ def edit(
 
     Raises:
         UserError: A file cannot be read, the model is no student, or a value is out of its range.
+        Refused: The policy does not allow the prompt or the frames.
     """
     student = _loaded(model)
     source = None
@@ -126,6 +131,7 @@ def stream(
 
     Raises:
         UserError: The model cannot stream, or a value is out of its range.
+        Refused: The policy does not allow the prompt, or a window's frames.
     """
     return _loaded(model).stream(prompt, seed=seed, overlap=overlap, **options)
 
@@ -142,6 +148,8 @@ def distill(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Path:
 
     Raises:
         UserError: Something of the recipe does not fit the machine, the data or the teacher.
+        OSError: The output cannot be written.
+        SystemExit: Code 130, when Ctrl-C or SIGTERM ended the run; it was saved.
     """
     from mcm.distillation.run import distill as run
 
@@ -157,6 +165,9 @@ def evaluate(models: Sequence[str], output: str | Path, **options: Any) -> Evalu
         **options: ``steps``, ``teacher``, ``count``, ``real``, ``protocol``, ``shown``, ``part``,
             ``judges``, ``device``, ``dtype``: as in
             :func:`mcm.evaluation.evaluate.evaluate_models`.
+
+    Returns:
+        The rows of the report, and the files that were written.
 
     Raises:
         UserError: There is no model, or one, its options or its steps cannot be.

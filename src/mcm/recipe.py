@@ -63,6 +63,9 @@ def resolve(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Reci
         path: YAML file.
         overrides: `section.key=value` strings; the last one of a key wins.
 
+    Returns:
+        The recipe, frozen.
+
     Raises:
         UserError: A file is missing or not YAML, a key is unknown, or a value does not fit.
     """
@@ -70,7 +73,19 @@ def resolve(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Reci
 
 
 def read(path: str | os.PathLike[str], kind: type[S], overrides: Sequence[str] = ()) -> S:
-    """Read a YAML file of sections of any kind; arguments and errors as `resolve`."""
+    """Read a YAML file of sections of any kind.
+
+    Args:
+        path: YAML file.
+        kind: The model of its sections.
+        overrides: As in `resolve`.
+
+    Returns:
+        The values, checked.
+
+    Raises:
+        UserError: As in `resolve`.
+    """
     file = Path(path)
     values = _with_base(file)
     for override in overrides:
@@ -91,7 +106,18 @@ def dump(recipe: Recipe) -> str:
 
 
 def save(recipe: Recipe, folder: str | os.PathLike[str]) -> Path:
-    """Write `recipe.yaml` into a folder in one atomic move and return its path."""
+    """Write `recipe.yaml` into a folder in one atomic move.
+
+    Args:
+        recipe: What to write, as `dump` has it.
+        folder: Made when missing.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     target = Path(folder) / FILE_NAME
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.part")
@@ -101,7 +127,12 @@ def save(recipe: Recipe, folder: str | os.PathLike[str]) -> Path:
 
 
 def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key, sections before their fields."""
+    """Yield every dotted key, sections before their fields.
+
+    Args:
+        model: A model of sections.
+        prefix: What every key begins with.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

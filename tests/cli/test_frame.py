@@ -17,9 +17,8 @@ HELP_SECONDS = 1.0
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from mcm.cli import main; main(sys.argv[1:])"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "mcm", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},

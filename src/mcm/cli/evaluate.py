@@ -15,7 +15,7 @@ Models = Annotated[
     list[str],
     typer.Argument(
         help="Students, teachers, baselines: NAME or folder, then if wanted "
-        ":sampler=…,guidance=…,label=… and @STEPS, as fluent:sampler=unipc@4,8.",
+        ":sampler=…,guidance=…,stochasticity=…,label=… and @STEPS, as fluent:sampler=unipc@4,8.",
         metavar="MODEL...",
     ),
 ]

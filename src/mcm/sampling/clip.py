@@ -56,7 +56,21 @@ class Clip:
         alpha: bool = False,
         overwrite: bool = False,
     ) -> Path:
-        """Write the clip with its metadata; arguments and errors as `mcm.media.save_video`."""
+        """Write the clip with its metadata, signed and marked.
+
+        Args:
+            path: File, or for ``frames`` a folder; its ending says the format.
+            format: `mp4`, `gif`, `webp`, `webm`, `frames` or `sheet`, if not the ending's.
+            alpha: Make the plain background transparent (`frames`, `webp`, `sheet`).
+            overwrite: Replace what is there.
+
+        Returns:
+            Where it was written.
+
+        Raises:
+            UserError: The format is not known or holds no transparency, something is there, the
+                background is not plain, or the place cannot be written.
+        """
         from mcm.media import save_video
 
         return save_video(

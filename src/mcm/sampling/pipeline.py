@@ -96,8 +96,12 @@ class VideoModel:
             control: As in :meth:`generate_batch`.
             on_step: As in :meth:`generate_batch`.
 
+        Returns:
+            The clip; its ``frames`` are uint8, (t, h, w, 3), RGB.
+
         Raises:
             UserError: The prompt is empty or a value is out of its range.
+            Refused: The policy of `mcm.safety` does not allow the prompt or what was made of it.
 
         Warns:
             ModelWarning: The prompt is over the token limit; names what was cut.
@@ -137,10 +141,13 @@ class VideoModel:
                 2.2 TI2V).
             control: A ControlNet and the pictures that all clips follow (AnimateDiff).
             on_step: Called after each network step with its number from 1, the number of
-                steps, and the clean latents as they look so far.
+                steps, and the clean latents, (b, c, t, h, w), as they look so far.
             **options: As in :func:`mcm.sampling.options.resolve`: ``steps``, ``guidance`` (1 is
                 none), ``sampler``, ``frames``, ``size`` (height, width), ``negative_prompt``,
                 ``stochasticity``, ``loop``.
+
+        Returns:
+            The clips, in the order of the prompts.
 
         Raises:
             UserError: A prompt is empty or a value is out of its range.
@@ -168,17 +175,23 @@ class VideoModel:
         """Change a video to what a prompt says, in few steps.
 
         Args:
-            frames_thwc: The video, RGB uint8, of a size and length that the model can make.
+            frames_thwc: The video, RGB uint8, (t, h, w, 3), of a size and length that the model can
+                make.
             prompt: What it shall show.
-            strength: How much may change: 0 little, 1 everything.
-            mask_hw: Where it may change; everywhere by default. Elsewhere pixels stay.
+            strength: How much may change: above 0 (little) to 1 (everything).
+            mask_hw: Where it may change, bool, (h, w); everywhere by default. Elsewhere pixels
+                stay.
             seed: Seed of the noise.
             on_step: As in :meth:`generate_batch`.
             **options: ``steps``, of which a small strength leaves fewer, ``stochasticity``,
                 ``guidance`` and ``negative_prompt`` as in :meth:`generate`; no others.
 
+        Returns:
+            The clip, of as many frames and of the same size.
+
         Raises:
             UserError: The model is no student, the prompt is empty, or a value is out of range.
+            Refused: The policy of `mcm.safety` does not allow the prompt or what was made of it.
         """
         from mcm.sampling.edit import edit
 
@@ -255,7 +268,14 @@ class VideoModel:
 
     @torch.inference_mode()
     def reconstruct(self, frames_thwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the autoencoder keeps of a clip, uint8, (t, h, w, 3)."""
+        """Return what the autoencoder keeps of a clip.
+
+        Args:
+            frames_thwc: RGB uint8, (t, h, w, 3), of a size and length that the model can make.
+
+        Returns:
+            Frames of the same size, uint8.
+        """
         video_bcthw = to_video(frames_thwc).to(self.device)
         return self.decode(self.backbone.encode_video(video_bcthw))
 
@@ -274,11 +294,15 @@ def load(
     """Load a student or a teacher.
 
     Args:
-        name_or_folder: An embedded name (`fluent`, `fluent-mcm`, `fluent-mcm-hq`), a student's
-            folder, a folder in the layout of diffusers, the name of a published adapter
-            (`modelscopet2v-laion`), or OWNER/NAME or OWNER/NAME@REVISION of a hub.
+        name_or_folder: An embedded name (`fluent`, `fluent-dit` or one of their students, such as
+            `fluent-mcm` and `fluent-mcm-hq`), a student's folder, a folder in the layout of
+            diffusers, the name of a published adapter (`modelscopet2v-laion`), or OWNER/NAME or
+            OWNER/NAME@REVISION of a hub.
         device: `auto` (CUDA, MPS, XPU, CPU), or one of them.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Returns:
+        The model, its adapter merged.
 
     Raises:
         UserError: There is no such model or device, or the adapter is of another backbone.

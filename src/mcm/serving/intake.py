@@ -52,7 +52,11 @@ class VideoRequest(BaseModel):
     ] = None
     steps: Annotated[
         int | None,
-        Field(ge=1, le=MOST_STEPS, description="Network steps: 1 to 8 for a student."),
+        Field(
+            ge=1,
+            le=MOST_STEPS,
+            description="Network steps; of a student at most as many as it was trained on.",
+        ),
     ] = None
     seed: Annotated[
         int | None,

@@ -27,7 +27,7 @@ from mcm.serving.tables import Job
 PATH = "/ui"
 EXAMPLES = (
     "a fox moving left on a blue background",
-    "a rocket going up on a black background",
+    "a rocket moving up on a white background",
     "a red apple bouncing on a yellow background",
     "a soccer ball spinning on a green background",
 )
