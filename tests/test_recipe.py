@@ -70,6 +70,37 @@ def test_last_override_wins_and_keeps_its_neighbours(recipe_file: Path) -> None:
     assert (recipe.trainer.seed, recipe.trainer.steps) == (3, 10)
 
 
+def test_an_anchor_may_be_merged_into_a_section(recipe_file: Path) -> None:
+    text = "critic: &one {weight: 0.5, loss: hinge}\nclip_critic: {<<: {weight: 2.0}, width: 8}\n"
+    recipe_file.write_text(LEAST + text)
+    recipe = resolve(recipe_file)
+    assert (recipe.clip_critic.weight, recipe.clip_critic.width) == (2.0, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]: 1", "key ('a',) is no name|key ['a'] is no name"),
+        ("x: 2020-99-99", "not valid YAML: month must be in 1..12"),
+        ("x: !!int abc", "not valid YAML"),
+        ("x: !!bool maybe", "not valid YAML"),
+        ('base: "a\\0b"', "base: 'a\\x00b' is no path of a file"),
+        ("x: " + "[" * 5000, "not valid YAML"),
+    ],
+)
+def test_what_is_no_recipe_is_told(recipe_file: Path, text: str, message: str) -> None:
+    recipe_file.write_text(f"{text}\n")
+    found = fault(recipe_file)
+    assert any(one in found for one in message.split("|"))
+    assert found.startswith(str(recipe_file))
+
+
+def test_a_base_that_is_a_loop_of_links_is_told(recipe_file: Path) -> None:
+    (recipe_file.parent / "loop.yaml").symlink_to("loop.yaml")
+    recipe_file.write_text("base: loop.yaml\n")
+    assert "loop.yaml" in fault(recipe_file)
+
+
 def test_exponent_without_point_is_a_number_in_files_too(recipe_file: Path) -> None:
     recipe_file.write_text(LEAST + "optimizer: {lr: 5e-6, betas: [0.9, 1e-3]}\n")
     assert resolve(recipe_file).optimizer.lr == 5e-6
@@ -129,6 +160,14 @@ def test_unknown_key_far_from_all_lists_the_section(recipe_file: Path) -> None:
         ("consistency.image_weight=1", "consistency.image_weight: got 1, which needs images"),
         ("optimizer.warmup_steps=11", "got 11, which is more than trainer.steps"),
         ("trainer.validation.steps=[4, 51]", "trainer.validation.steps.1: got 51"),
+        ("student.init=[]", "student.init: got [], expected a valid string, or at least 1 item"),
+        ("student.init=3", "student.init: got 3, expected a valid string, or a list"),
+        ("student.init_auxiliary=true", "got True, which needs a student to go on from"),
+        ("data.size=96x128", "data.size: got '96x128', expected a list"),
+        ("trainer.steps=010", "trainer.steps: got '010', expected a valid integer"),
+        ("trainer.steps=1:30", "trainer.steps: got '1:30', expected a valid integer"),
+        ("trainer.seed=99999999999999999999", "expected a number less than 9223372036854775808"),
+        ("student.rank=99999999", "student.rank: got 99999999, expected a number less than or"),
     ],
 )
 def test_wrong_value_names_path_value_and_expectation(
@@ -222,7 +261,7 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_siz
 @given(
     lr=positive,
     weight=st.floats(min_value=0, max_value=1e6),
-    seed=st.integers(min_value=0, max_value=2**63),
+    seed=st.integers(min_value=0, max_value=2**63 - 1),
     teacher=texts,
     prompts=st.lists(texts, max_size=3),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ S = TypeVar("S", bound=BaseModel)
 
 FILE_NAME = "recipe.yaml"
 _LEAST_LIKENESS = 0.6
+_MOST_BASES = 50
+_MERGE, _INT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:int"
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,12 +37,19 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r:.60} is no name", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is given twice", key_node.start_mark
                 )
             seen.add(key)
+        self.flatten_mapping(node)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -48,6 +57,13 @@ class _Dumper(yaml.SafeDumper):
     """Safe YAML that quotes a text such as `1e-5`, which the loader reads as a number."""
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != _INT]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(  # as YAML 1.2 has them: 010 is not 8, and 1:30 is not 90
+    _INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
 for _style in (_Loader, _Dumper):
     _style.add_implicit_resolver(
         "tag:yaml.org,2002:float",
@@ -95,7 +111,11 @@ def read(path: str | os.PathLike[str], kind: type[S], overrides: Sequence[str] =
     except ValidationError as error:
         given = {override.partition("=")[0].strip() for override in overrides}
         known = list(keys(kind))
-        lines = [_describe(detail, values, given, file, known) for detail in error.errors()]
+        faults: dict[str, list[str]] = {}
+        for detail in error.errors():
+            where, fault = _describe(detail, values, given, file, known)
+            faults.setdefault(where, []).append(fault)
+        lines = [f"{where}: {_either(found)}" for where, found in faults.items()]
         raise UserError("\n".join(lines)) from None
 
 
@@ -147,8 +167,14 @@ def _with_base(file: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise UserError(f"{file}: base: got {base!r}, expected the path of a recipe")
-    place, chain = file.parent / base, (*below, file.resolve())
-    if place.resolve() in chain:
+    place = file.parent / base
+    try:
+        chain, resolved = (*below, file.resolve()), place.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{file}: base: {base!r} is no path of a file ({error})") from None
+    if len(chain) > _MOST_BASES:
+        raise UserError(f"{file}: base: more than {_MOST_BASES} files, one the base of the other")
+    if resolved in chain:
         raise UserError(
             f"{file}: base: {base} leads back to itself; remove the base of one of the files"
         )
@@ -160,7 +186,7 @@ def _read(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; give the path of a YAML file") from None
-    except (IsADirectoryError, UnicodeDecodeError):
+    except (IsADirectoryError, ValueError):
         raise UserError(f"{file}: not a recipe; give the path of a YAML file") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
@@ -180,6 +206,8 @@ def _parse(text: str, origin: str) -> Any:
         where = f"{origin}, line {mark.line + 1}" if mark and mark.line else origin
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"{where}: not valid YAML: {problem}") from None
+    except (KeyError, OverflowError, RecursionError, ValueError) as error:
+        raise UserError(f"{origin}: not valid YAML: {error}") from None
 
 
 def _parse_override(override: str) -> dict[str, Any]:
@@ -206,9 +234,11 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def _describe(
     detail: ErrorDetails, values: Any, overridden: set[str], file: Path, known: list[str]
-) -> str:
-    """Return one line on one fault: where it was given, its path, its value, what was expected."""
-    path = ".".join(str(part) for part in detail["loc"])
+) -> tuple[str, str]:
+    """Return where a fault was given, with its path, and its value and what was expected."""
+    whole = detail["type"] == "extra_forbidden"  # else tags of alternatives stand in the path
+    parts = [str(part) for part in detail["loc"]]
+    path = ".".join(part for part in parts if whole or re.fullmatch(r"\w+", part))
     if detail["type"] == "value_error":
         field, _, rule = str(detail["ctx"]["error"]).partition(": ")
         path = f"{path}.{field}".lstrip(".")
@@ -223,13 +253,20 @@ def _describe(
     else:
         fault = f"got {detail['input']!r}, expected {_expected(detail['msg'])}"
     origin = "override" if any(_overlap(path, key) for key in overridden) else str(file)
-    return f"{origin}: {path}: {fault}"
+    return f"{origin}: {path}", fault
+
+
+def _either(faults: Sequence[str]) -> str:
+    """Return the faults of one value, which fits none of several alternatives, as one."""
+    rest = [fault.partition("expected ")[2] for fault in faults[1:]]
+    return ", or ".join(dict.fromkeys([faults[0], *filter(None, rest)]))
 
 
 def _expected(message: str) -> str:
     """Return what a message of the checker asks for: `Input should be a valid integer`."""
     wanted = re.sub(r"^\w+ should (be |have )?", "", message)
     wanted = re.sub(r" dictionary or instance of \w+$", " section of keys", wanted)
+    wanted = wanted.replace("valid tuple", "list")
     return re.sub(r"^(greater|less) than", r"a number \1 than", wanted)
 
 

@@ -1,9 +1,11 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.backbones.test_variants import run, stir
@@ -19,6 +21,7 @@ from mcm.backbones.adapters import (
 )
 from mcm.backbones.animatediff import AnimateDiff
 from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.lora_files import _of
 from mcm.errors import UserError
 
 KEY = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
@@ -66,6 +69,7 @@ def test_file_holds_nothing_else(student: AnimateDiff, saved: Path) -> None:
         "mode": "lora",
         "family": "animatediff",
         "base_fingerprint": fingerprint(student.network),
+        "base_fingerprint_half": fingerprint(student.network, half=True),
         "rank": 2,
         "alpha": 5.0,
         "recipe": "abc",
@@ -150,6 +154,10 @@ def rewrite(folder: Path, change: dict[str, Tensor | None]) -> Path:
         ),
         ({"base_model.model.x.lora_A.weight": torch.zeros(2, 7)}, "key base_model.* is not known"),
         ({KEY: None}, f"{KEY} is missing"),
+        ({KEY: torch.tensor(1.0)}, rf"{KEY} has shape \(\), expected \(rank"),
+        ({KEY: torch.zeros(0, 16)}, rf"{KEY} has shape \(0, 16\), expected \(rank"),
+        ({KEY: torch.full((2, 16), torch.nan)}, f"{KEY} holds numbers that are not finite"),
+        ({KEY: torch.full((2, 16), torch.inf)}, f"{KEY} holds numbers that are not finite"),
     ],
 )
 def test_foreign_files_are_refused(
@@ -166,7 +174,7 @@ def test_foreign_files_are_refused(
         backbone.adapter_parameters("x")
 
 
-def saved_as(folder: Path, place: Path, header: dict[str, object] | None, **change: object) -> Path:
+def saved_as(folder: Path, place: Path, header: object, **change: object) -> Path:
     """Write the adapter elsewhere, without `mcm.json`, with another header."""
     metadata = None if header is None else {"lora_adapter_metadata": json.dumps(header)}
     weights = load_file(folder / LORA_FILE)
@@ -194,13 +202,21 @@ HEADER: dict[str, object] = {"unet.r": 2, "unet.lora_alpha": 2}
         (HEADER, {"prefix": "transformer."}, r"key transformer\..* is not known; expected unet"),
         (HEADER, {"dtype": torch.int8}, r"is of torch.int8; expected float32, float16 or bfloat16"),
         (HEADER, {"dtype": torch.float8_e4m3fn}, "is of torch.float8_e4m3fn; expected float32"),
+        (HEADER, {"dtype": torch.float64}, "is of torch.float64; expected float32.* Convert it"),
+        ([], {}, r"lora_adapter_metadata: got \[\], expected a JSON object with r and"),
+        (HEADER | {"unet.lora_alpha": None}, {}, "lora_alpha: got None, expected a number above 0"),
+        (HEADER | {"unet.lora_alpha": "2"}, {}, "lora_alpha: got '2', expected a number above 0"),
+        (HEADER | {"unet.lora_alpha": math.nan}, {}, "metadata: cannot be read .*NaN is no number"),
+        (HEADER | {"unet.rank_pattern": [2]}, {}, r"rank_pattern: got \[2\], expected numbers"),
+        (HEADER | {"unet.alpha_pattern": {"to_q": "2"}}, {}, "alpha_pattern: got {'to_q': '2'}"),
+        (HEADER | {"unet.alpha_pattern": {"(": 2}}, {}, "alpha_pattern: .*regular expressions"),
     ],
 )
 def test_what_would_load_wrongly_is_refused(
     saved: Path,
     tiny_teacher: Path,
     tmp_path: Path,
-    header: dict[str, object] | None,
+    header: object,
     change: dict[str, object],
     message: str,
 ) -> None:
@@ -227,6 +243,54 @@ def test_other_weights_of_the_same_shapes_are_refused(saved: Path, tiny_teacher:
     del notes["base_fingerprint"]
     (saved / "mcm.json").write_text(json.dumps(notes))
     assert load_adapter(other, saved, "x")["rank"] == 2
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"to_q": 3.0},
+        {"attn1.to_q": 3.0, "to_q": 5.0},
+        {".*attn1.*to_q": 3.0},
+        {"^down_blocks.*to_k": 3.0},
+        {r"down_blocks\..*to_q": 3.0, "to_k|to_v": 7.0},
+        {"q": 3.0},
+    ],
+)
+def test_patterns_of_rank_and_alpha_are_read_as_peft_reads_them(pattern: dict[str, float]) -> None:
+    for block in ("down_blocks.0", "mid_block"):
+        for layer in ("to_q", "to_k", "to_v", "to_out.0"):
+            module = f"{block}.attentions.0.attn1.{layer}"
+            theirs = pattern.get(get_pattern_key(pattern.keys(), module), 1.0)
+            assert _of(pattern, module, 1.0) == theirs, module
+
+
+def test_a_base_that_is_stored_in_half_precision_is_the_same(
+    saved: Path, tiny_teacher: Path
+) -> None:
+    """Its values were rounded, so that they have another digest than those of the training."""
+    rounded = load_tiny(tiny_teacher)
+    with torch.no_grad():
+        for parameter in rounded.network.parameters():
+            parameter.copy_(parameter.half())
+    notes = json.loads((saved / "mcm.json").read_text())
+    assert fingerprint(rounded.network) != notes["base_fingerprint"]
+    assert load_adapter(rounded, saved, "x")["rank"] == 2
+    with torch.no_grad():
+        rounded.network.conv_in.weight.mul_(2)
+    with pytest.raises(UserError, match="made for another base"):
+        load_adapter(rounded, saved, "y")
+
+
+@pytest.mark.parametrize("alpha", [0, "x", None, [2]])
+def test_notes_with_a_wrong_alpha_are_told(saved: Path, tiny_teacher: Path, alpha: object) -> None:
+    notes = json.loads((saved / "mcm.json").read_text())
+    (saved / "mcm.json").write_text(json.dumps(notes | {"alpha": alpha}))
+    with pytest.raises(UserError, match=r"mcm\.json: alpha: got .*, expected a number above 0"):
+        load_adapter(load_tiny(tiny_teacher), saved, "x")
+
+
+def test_other_readers_may_read_the_weights_too(saved: Path) -> None:
+    assert (saved / LORA_FILE).stat().st_mode == (saved / "mcm.json").stat().st_mode
 
 
 def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -192,6 +193,19 @@ def quantise(folder: Path) -> None:
             lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="x"),
             "prediction_type: got 'x'",
         ),
+        (
+            lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type=["x"]),
+            r"prediction_type: got \['x'\]",
+        ),
+        (
+            lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_start="0.1"),
+            "scheduler_config.json: beta_start: got '0.1', expected a number above 0 and below 1",
+        ),
+        (lambda f: edit(f / "model_index.json", _class_name=["X"]), r"_class_name: got \['X'\]"),
+        (lambda f: edit(f / "mcm.json", frames=400), "frames in mcm.json: got 400, but its motion"),
+        (lambda f: edit(f / "mcm.json", guidance=0.5), "guidance: got 0.5, expected 1 .none. or"),
+        (lambda f: edit(f / "mcm.json", motion_adapter="x"), "has motion modules already"),
+        (lambda f: edit(f / "mcm.json", guidance_range=[1, math.inf]), "Infinity is no number"),
     ],
 )
 def test_spoilt_folders_are_explained(

@@ -69,6 +69,24 @@ def test_a_config_that_cannot_be_read_names_its_field(field: dict[str, Any]) -> 
         VarianceSchedule.from_scheduler_config(field)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (VarianceSchedule, {"beta_start": "0.1"}),
+        (VarianceSchedule, {"beta_start": None}),
+        (VarianceSchedule, {"beta_end": -0.1}),
+        (VarianceSchedule, {"num_train_timesteps": 0}),
+        (FlowSchedule, {"num_train_timesteps": "1000"}),
+        (FlowSchedule, {"shift": 0}),
+        (FlowSchedule, {"shift_terminal": 1.5}),
+    ],
+)
+def test_values_of_a_config_that_cannot_be_are_named(kind: Any, field: dict[str, Any]) -> None:
+    [(key, value)] = field.items()
+    with pytest.raises(UserError, match=f"^{key}: got {value!r}, expected a"):
+        kind.from_scheduler_config(field)
+
+
 @pytest.mark.parametrize("schedule", [VarianceSchedule.from_betas(), FlowSchedule()])
 @pytest.mark.parametrize("steps", [0, 1001])
 def test_more_or_fewer_points_than_timesteps_are_refused(schedule: Any, steps: int) -> None:

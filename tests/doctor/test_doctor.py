@@ -93,6 +93,21 @@ def test_what_a_teacher_wears_is_in_the_account(teacher: Path, tmp_path: Path) -
     assert counts[0] == counts[1] > counts[2]
 
 
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("model", {"family": "wan"}, "model.family: got wan, but .* is of family animatediff"),
+        ("data", {"size": (33, 33)}, "data.size: 33x33 .* does not fit the latent grid"),
+        ("student", {"init": "/nope"}, "student.init: no embedded model or folder '/nope'"),
+    ],
+)
+def test_what_no_run_would_take_is_refused(
+    teacher: Path, section: str, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        sketch(recipe_of(teacher, **{section: change}))
+
+
 def _convolutions(ledger: Ledger) -> int:
     return sum(n for o, n in ledger.operations.items() if "convolution" in str(o.function))
 

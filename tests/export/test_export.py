@@ -17,6 +17,7 @@ from diffusers.loaders.lora_conversion_utils import (
     _convert_non_diffusers_ltxv_lora_to_diffusers,
     _convert_non_diffusers_wan_lora_to_diffusers,
 )
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.export.students import PROMPT, make_student, our_frames, run_cards
 
@@ -341,14 +342,141 @@ def test_a_lora_export_loads_the_network_alone_and_as_it_is_stored(
     assert formats == {"unet": torch.bfloat16, "vae": torch.float32}
 
 
-def test_a_merged_pipeline_is_sampled_as_the_student_it_is(student: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_pipeline_is_sampled_as_the_student_it_is(
+    students: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    """Its scheduler is for others; ours has that of the training, whatever the steps."""
+    student = students[family]
     folder = export_student(str(student), tmp_path / "export", "pipeline", OPTIONS)
     ours, theirs = (load(place, "cpu", "float32") for place in (str(student), str(folder)))
     assert theirs.defaults == ours.defaults
     assert theirs.backbone.spec == ours.backbone.spec
-    assert np.array_equal(theirs.generate(PROMPT).frames, ours.generate(PROMPT).frames)
+    for steps in (2, 4):
+        expected = ours.generate(PROMPT, steps).frames.astype(int)
+        assert np.abs(theirs.generate(PROMPT, steps).frames - expected).max() <= 1
     with pytest.raises(UserError, match=r"is a whole network \(merged\)"):
         export_student(str(folder), tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("family", "notes", "said"),
+    [
+        ("animatediff", {"stochasticity": 0.5}, "- stochasticity: the student is made for 0.5, "),
+        ("animatediff", {"stochasticity": 1.0, "steps": 3}, None),
+        ("wan", {"steps": 3}, "- timesteps: 3 of the 20 that the student was trained on are not"),
+        ("wan", {"steps": 5}, None),
+    ],
+)
+def test_where_stock_samplers_cannot_follow_it_is_said(
+    students: dict[str, Path],
+    tmp_path: Path,
+    family: str,
+    notes: dict[str, float],
+    said: str | None,
+) -> None:
+    copy = changed(students[family], tmp_path / "student", notes)
+    text = (export_student(str(copy), tmp_path / "export") / "README.md").read_text()
+    assert said in text if said else "stochasticity: " not in text and "timesteps: " not in text
+
+
+def changed(student: Path, place: Path, notes: dict[str, float]) -> Path:
+    """Copy a student and change its notes."""
+    copy = Path(shutil.copytree(student, place))
+    kept = json.loads((copy / "mcm.json").read_text())
+    (copy / "mcm.json").write_text(json.dumps(kept | notes))
+    return copy
+
+
+def with_pairs(student: Path, place: Path, motion: bool) -> Path:
+    """Copy a student and keep its motion modules alone, or all but those."""
+    copy = Path(shutil.copytree(student, place))
+    weights = load_file(copy / LORA_FILE)
+    kept = {key: value for key, value in weights.items() if ("motion_modules." in key) == motion}
+    header = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 2})}
+    save_file(kept, copy / LORA_FILE, metadata=header)
+    return copy
+
+
+@pytest.mark.parametrize("motion", [True, False])
+def test_students_of_one_kind_of_layers_have_the_files_of_that_kind(
+    student: Path, tmp_path: Path, motion: bool
+) -> None:
+    copy = with_pairs(student, tmp_path / "student", motion)
+    folder = export_student(str(copy), tmp_path / "motion", "motion", OPTIONS)
+    text = (folder / "README.md").read_text()
+    assert (folder / LORA_FILE).is_file() != motion
+    assert ("load_lora_weights" in text) != motion
+    assert run_cards({"motion": folder}, tmp_path)["motion"].std() > 0
+    folder = export_student(str(copy), tmp_path / "comfyui", "comfyui")
+    there = [name for name in (IMAGE_FILE, MOTION_FILE) if (folder / name).is_file()]
+    assert there == [MOTION_FILE if motion else IMAGE_FILE]
+    text = (folder / "README.md").read_text()
+    assert [name for name in (IMAGE_FILE, MOTION_FILE) if f"`{name}` into" in text] == there
+
+
+def test_what_float16_cannot_hold_is_refused(student: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(student, tmp_path / "student"))
+    with safe_open(copy / LORA_FILE, "pt") as file:
+        header = file.metadata()
+    weights = {key: value * 1e6 for key, value in load_file(copy / LORA_FILE).items()}
+    save_file(weights, copy / LORA_FILE, metadata=header)
+    with pytest.raises(UserError, match=r"too large for float16, .* use lora or pipeline"):
+        export_student(str(copy), tmp_path / "export", "comfyui")
+    assert not list(tmp_path.glob("*export*"))
+
+
+def test_folders_beside_the_export_are_left_alone(student: Path, tmp_path: Path) -> None:
+    (tmp_path / "export.part").mkdir()
+    (tmp_path / "export.part" / "mine.txt").write_text("mine")
+    folder = export_student(str(student), tmp_path / "export")
+    assert {path.name for path in tmp_path.iterdir()} == {"export", "export.part"}
+    assert (tmp_path / "export.part" / "mine.txt").read_text() == "mine"
+    modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1, "others may read the weights as they may the card"
+
+
+def test_an_output_that_cannot_be_is_named(student: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for place, message in (
+        (tmp_path / "link", "exists already"),
+        (tmp_path / "file" / "x", "file is a file, not a folder"),
+        (tmp_path / "new" / "..", "is no name"),
+    ):
+        with pytest.raises(UserError, match=message):
+            export_student(str(student), place)
+    assert not (tmp_path / "new").exists()
+
+
+def test_samples_have_names_of_their_own(student: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "my clip.gif").touch()
+    clips = tuple(tmp_path / name / "my clip.gif" for name in ("a", "b"))
+    with pytest.raises(UserError, match=r"sample: got two clips my clip\.gif"):
+        export_student(str(student), tmp_path / "export", options=CardOptions(samples=clips))
+    options = CardOptions(samples=clips[:1])
+    text = (export_student(str(student), tmp_path / "e", options=options) / "README.md").read_text()
+    assert "](samples/my%20clip.gif)" in text
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [],
+        ["x"],
+        [{"steps": 4}],
+        [{"model": "m", "steps": 4, "results": None}],
+        [{"model": "m", "steps": 4, "results": {"fvd": {"value": "x"}}}],
+    ],
+)
+def test_reports_that_are_none_are_told(student: Path, tmp_path: Path, runs: object) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"protocol": "p", "runs": runs}))
+    with pytest.raises(UserError, match=r"report\.json: cannot be read as report\.json of `mcm"):
+        export_student(str(student), tmp_path / "export", options=CardOptions(metrics=report))
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_student_is_found_without_its_teacher(student: Path, tmp_path: Path) -> None:

@@ -73,6 +73,35 @@ def test_broken_folders_name_what_is_missing(weights: Path, tmp_path: Path) -> N
         find_model(orphan)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("timestep_scaling", 0, "a number above 0"),
+        ("timestep_scaling", "4", "a number above 0"),
+        ("original_steps", 0, "a whole number above 0"),
+        ("steps", 4.7, "a whole number from 1 to 50"),
+        ("steps", True, "a whole number from 1 to 50"),
+        ("steps", 99, "a whole number from 1 to 50"),
+        ("stochasticity", 1.5, "a number from 0 to 1"),
+        ("mode", "foo", "lora, full or merged"),
+        ("mode", ["lora"], "lora, full or merged"),
+        ("motion_adapter", 3, "a folder or OWNER/NAME"),
+        ("base", "", "the name or folder of its teacher"),
+    ],
+)
+def test_notes_that_cannot_be_name_file_and_key(
+    weights: Path, tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    folder = write_card(tmp_path / "mine", CARD | {key: value})
+    with pytest.raises(UserError) as caught:
+        find_model(folder)
+    assert f"{folder / 'mcm.json'}: {key}: got {value!r}, expected {expected}" in str(caught.value)
+    (folder / "model_index.json").write_text("{}")
+    write_card(folder, {"sampling": CARD | {key: value}})
+    with pytest.raises(UserError, match=rf"mcm\.json: sampling\.{key}: got"):
+        find_model(folder)
+
+
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     weights, pickled = tmp_path / "adapter.safetensors", tmp_path / "adapter.bin"
     weights.touch()

@@ -147,6 +147,12 @@ def test_a_negative_prompt_without_guidance_is_told() -> None:
         make_model().generate(FOX, negative_prompt="a cat")
 
 
+def test_stochasticity_without_effect_is_told() -> None:
+    model = make_model("teacher")
+    with pytest.warns(ModelWarning, match="stochasticity: has no effect with the sampler ddim"):
+        model.generate("a star", steps=1, stochasticity=0.5)
+
+
 def test_pixels_are_rounded_and_clipped() -> None:
     pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert to_uint8(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
@@ -221,7 +227,13 @@ def test_full_students_have_weights_of_their_own(teacher: Path, tmp_path: Path) 
 
 
 def test_another_teachers_weights_are_told(teacher: Path, tmp_path: Path) -> None:
-    folder = make_student(teacher, tmp_path, base=str(teacher), base_fingerprint="0" * 16)
+    folder = make_student(
+        teacher,
+        tmp_path,
+        base=str(teacher),
+        base_fingerprint="0" * 16,
+        base_fingerprint_half="0" * 16,
+    )
     with pytest.raises(UserError, match="made for another base: it was trained on weights"):
         load(folder, device="cpu", dtype="float32")
 

@@ -123,6 +123,20 @@ def card(**values: Any) -> Callable[[Path], None]:
     return change
 
 
+def noted(folder: Path) -> None:
+    base = PUBLISHED[folder.name].model
+    notes = {"base": base, "original_steps": 50, "timestep_scaling": 4.0, "alpha": 3}
+    (folder / "mcm.json").write_text(json.dumps(notes))
+
+
+def with_bias(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    weights = load_file(file)
+    name = next(key for key in weights if ".to_q.lora_B" in key)
+    bias = {name.replace("lora_B.weight", "lora_bias.weight"): torch.zeros(4)}
+    save_file(weights | bias, file)
+
+
 def half(folder: Path) -> None:
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
@@ -140,6 +154,11 @@ def quantised(folder: Path) -> None:
         (card(r=3), "has rank 4, but its metadata says 3"),
         (card(lora_alpha=None), "lora_alpha: got None, expected a number"),
         (card(use_dora=True), "is a DoRA adapter; expected plain LoRA"),
+        (card(bias="all"), "bias: got 'all'; plain LoRA alone can be read"),
+        (card(modules_to_save=["conv_in"]), r"modules_to_save: got \['conv_in'\]; plain LoRA"),
+        (card(alpha_pattern={"to_q": "x"}), "alpha_pattern: got {'to_q': 'x'}, expected numbers"),
+        (noted, "its card says alpha 8.0, but mcm.json beside it 3; take it out"),
+        (with_bias, "key .*to_q.lora_bias.* is not known; .*plain LoRA alone can be read"),
         (card(peft_type="LOHA"), "an adapter of type LOHA; expected plain LoRA"),
         (half, "broken or half-downloaded"),
         (quantised, "is of torch.int8; expected float32"),

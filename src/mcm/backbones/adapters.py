@@ -8,6 +8,7 @@ gives both the same component, so one file could not tell them apart.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcm.backbones.components import read_json
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.lora_files import (
     LORA_FILE,
@@ -29,6 +31,8 @@ from mcm.backbones.lora_save import save_lora
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
 from mcm.errors import UserError
+
+_OF_HALF = "base_fingerprint_half"
 
 
 def save_adapter(
@@ -57,6 +61,7 @@ def save_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"mode": backbone.variants.mode, "family": backbone.spec.family}
     facts["base_fingerprint"] = fingerprint(backbone.variants.base)
+    facts[_OF_HALF] = fingerprint(backbone.variants.base, half=True)
     if isinstance(backbone.variants, LoraVariants):
         facts["rank"], facts["alpha"] = backbone.variants.rank_alpha(name)
         _write_lora(backbone, name, facts["alpha"] / facts["rank"], folder, dtype)
@@ -67,6 +72,8 @@ def save_adapter(
             network.save_pretrained(folder / component)
     text = json.dumps(facts | dict(notes or {}), indent=2, ensure_ascii=False)
     (folder / NOTES_FILE).write_text(text + "\n", encoding="utf-8")
+    for file in folder.rglob("*.safetensors"):  # which their library keeps from other readers
+        shutil.copymode(folder / NOTES_FILE, file)
     return folder
 
 
@@ -86,7 +93,9 @@ def load_adapter(
         _load_copy(backbone, Path(path), name, trainable)
         return notes
     content = _read_all(backbone, path)
-    alpha = float(notes.get("alpha", content.rank))
+    alpha = notes.get("alpha", content.rank)
+    if type(alpha) not in (int, float) or alpha <= 0:
+        raise UserError(f"{path}: {NOTES_FILE}: alpha: got {alpha!r}, expected a number above 0")
     backbone.variants.add(name, content.rank, alpha, trainable, targets=list(content.pairs))
     parameters = backbone.adapter_parameters(name)
     _put(content, parameters, 0, content.rank / alpha)
@@ -174,27 +183,20 @@ def read_notes(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / NOTES_FILE
-    if not file.is_file():
-        return {}
-    try:
-        notes = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from None
-    if not isinstance(notes, dict):
-        raise UserError(f"{file}: got {notes!r:.60}, expected a JSON object")
-    return notes
+    return read_json(file, "a JSON object") if file.is_file() else {}
 
 
 def _check_base(backbone: PipelineBackbone, notes: Mapping[str, Any], path: str | Path) -> None:
     """Refuse an adapter that was trained on other weights, where shapes alone would fit.
 
-    Weights that were rounded to float16 on loading have another digest, so nothing can be told.
+    Weights that were rounded to float16, on loading or when they were stored, are known by a digest
+    of their own, which older students do not tell.
     """
-    wanted = notes.get("base_fingerprint")
-    if wanted is None or backbone.dtype == torch.float16:
+    wanted, rounded = notes.get("base_fingerprint"), notes.get(_OF_HALF)
+    if wanted is None or (rounded is None and backbone.dtype == torch.float16):
         return
     found = fingerprint(backbone.variants.base)
-    if wanted != found:
+    if wanted != found and rounded != fingerprint(backbone.variants.base, half=True):
         raise UserError(
             f"{path}: made for another base: it was trained on weights with digest {wanted}, and "
             f"those of this teacher have {found}. Give the teacher it was trained on, or remove "
@@ -203,12 +205,18 @@ def _check_base(backbone: PipelineBackbone, notes: Mapping[str, Any], path: str 
 
 
 def _check_rank(content: LoraFile, notes: Mapping[str, Any]) -> None:
-    """Refuse a file whose ranks are not those of `mcm.json`, whose α would then mislead."""
+    """Refuse a file whose rank or α is not that of `mcm.json`, which would then mislead."""
     wanted = notes.get("rank")
     if wanted is not None and content.rank != wanted:
         raise UserError(
             f"{content.path}: has rank {content.rank}, but {NOTES_FILE} beside it says rank "
-            f"{wanted} and alpha {notes.get('alpha')}; the two are of different students"
+            f"{wanted!r} and alpha {notes.get('alpha')!r}; the two are of different students"
+        )
+    alpha = notes.get("alpha", content.alpha)
+    if content.alpha not in (None, content.rank, alpha):  # α = r: it is in B, as we export it
+        raise UserError(
+            f"{content.path}: its card says alpha {content.alpha}, but {NOTES_FILE} beside it "
+            f"{alpha!r}; take it out of {NOTES_FILE}"
         )
 
 

@@ -26,7 +26,6 @@ from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
 from mcm.backbones.token_order import use_token_order
 from mcm.backbones.variants import Mode
-from mcm.diffusion import VarianceSchedule
 from mcm.errors import UserError
 
 LORA_TARGETS = (
@@ -131,8 +130,14 @@ def load(
         scheduler |= _SCHEDULER
     native = native.sized((network.config.sample_size or 64) * codec.spatial_factor)
     prediction = folder.prediction(scheduler)
+    most = network.config.motion_max_seq_length
+    if native.frames > most:
+        raise UserError(
+            f"{folder.path}: frames in mcm.json: got {native.frames}, but its motion modules hold "
+            f"{most} at once; longer clips are made in windows, with --frames"
+        )
     spec = native.spec("animatediff", prediction, codec, text, LORA_TARGETS)
-    schedule = VarianceSchedule.from_scheduler_config(scheduler)
+    schedule = folder.variance_schedule(scheduler)
     return AnimateDiff(spec, Parts(network, codec, text, scheduler, schedule), mode)
 
 
@@ -155,6 +160,11 @@ def _network(folder: PipelineFolder, motion: Path | None) -> nn.Module:
     """Load the motion UNet, or make it of an image UNet and motion modules."""
     network: nn.Module = folder.model("unet", "UNetMotionModel", "UNet2DConditionModel")
     if type(network).__name__ == "UNetMotionModel":
+        if motion is not None:
+            raise UserError(
+                f"motion_adapter: got {motion}, but the network in {folder.path / 'unet'} has "
+                "motion modules already; take motion_adapter out of mcm.json"
+            )
         return network
     path = motion or folder.path / "motion_adapter"
     if motion is None and not path.is_dir():

@@ -18,7 +18,6 @@ from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
 from mcm.backbones.video_latents import CausalAutoencoder
-from mcm.diffusion import VarianceSchedule
 from mcm.errors import UserError
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
@@ -122,7 +121,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> CogVideoX:
         spatial_patch=config.patch_size,
         temporal_patch=_PAIR,
     )
-    schedule = VarianceSchedule.from_scheduler_config(scheduler)
+    schedule = folder.variance_schedule(scheduler)
     return CogVideoX(spec, Parts(network, codec, text, scheduler, schedule), mode)
 
 

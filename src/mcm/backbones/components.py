@@ -56,7 +56,7 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
                 **{key: dtype},
             )
     except Exception as error:
-        raise _broken(path, name, kind, error) from error
+        raise broken(path, name, kind, error) from error
     missing = sorted(info["missing_keys"])
     if missing or info["mismatched_keys"]:
         what = missing[0] if missing else next(iter(info["mismatched_keys"]))
@@ -81,24 +81,60 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
     try:
         return component_class(kind).from_pretrained(path, local_files_only=True)
     except Exception as error:
-        raise _broken(path, name, kind, error) from error
+        raise broken(path, name, kind, error) from error
 
 
 def read_json(path: Path, purpose: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object of finite numbers.
 
     Raises:
         UserError: The file is missing or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected {purpose}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); expected {purpose}") from None
+    return parse_json(text, str(path), purpose)
+
+
+def parse_json(text: str, where: str, purpose: str) -> dict[str, Any]:
+    """Return a JSON object of finite numbers.
+
+    Args:
+        text: Its text.
+        where: What messages begin with.
+        purpose: What is expected, for messages.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: cannot be read ({error}); expected {purpose}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: got {value!r:.60}, expected {purpose}")
+        raise UserError(f"{where}: got {value!r:.60}, expected {purpose}")
     return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def check_readable(path: Path) -> None:
+    """Make sure that a file can be opened; safetensors says of any that it is not there.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); allow it, or give another file"
+        ) from None
 
 
 def refuse_pickle(path: Path) -> str:
@@ -140,11 +176,12 @@ def _check_weights(path: Path, name: str, kind: str) -> str | None:
         if pickles:
             raise UserError(f"component {name} ({kind}): {refuse_pickle(pickles[0])}")
     for file in sorted(path.glob("*.safetensors")):
+        check_readable(file)
         try:
             with safe_open(file, "pt") as content:
                 formats = {k: content.get_slice(k).get_dtype() for k in content.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise _broken(path, name, kind, error) from error
+            raise broken(path, name, kind, error) from error
         wrong = next(
             (k for k, found in formats.items() if k.endswith("weight") and found not in _FLOATS),
             None,
@@ -184,7 +221,8 @@ def _library(kind: str) -> str:
     return "transformers" if kind.startswith(_OF_TRANSFORMERS) else "diffusers"
 
 
-def _broken(path: Path, name: str, kind: str, error: Exception) -> UserError:
+def broken(path: Path, name: str, kind: str, error: Exception) -> UserError:
+    """Return the error on a component that its library cannot make."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
         f"{path}: component {name} ({kind}) cannot be loaded: {reason:.300}. Expected a complete "

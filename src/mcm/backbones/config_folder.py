@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -11,8 +10,15 @@ from typing import Any
 
 import torch
 
-from mcm.backbones.components import component_class, component_folder, quiet_libraries
+from mcm.backbones.components import (
+    broken,
+    component_class,
+    component_folder,
+    quiet_libraries,
+    read_json,
+)
 from mcm.backbones.folder import PipelineFolder
+from mcm.errors import UserError
 
 _CLIP_TOKENS = 77
 
@@ -45,17 +51,24 @@ class ConfigFolder(PipelineFolder):
     def model_at(self, path: Path, kind: str) -> Any:
         """Make a model of a folder's configuration."""
         component_folder(path.parent, path.name, kind)
+        read_json(path / "config.json", f"the configuration of component {path.name} ({kind})")
         maker: Any = component_class(kind)
-        with self.context, _default_dtype(self.dtype), quiet_libraries():
-            if hasattr(maker, "load_config"):
-                return maker.from_config(maker.load_config(path)).to(self.dtype)
-            return maker(maker.config_class.from_pretrained(path)).to(self.dtype)
+        try:
+            with self.context, _default_dtype(self.dtype), quiet_libraries():
+                if hasattr(maker, "load_config"):
+                    return maker.from_config(maker.load_config(path)).to(self.dtype)
+                return maker(maker.config_class.from_pretrained(path)).to(self.dtype)
+        except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+            raise broken(path, path.name, kind, error) from error
 
     def tokenizer(self, kind: str) -> Any:
         """Return the length of texts in the place of a tokenizer."""
         path = self.path / "tokenizer" / "tokenizer_config.json"
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return TokenizerSize(values.get("model_max_length", _CLIP_TOKENS))
+        values = read_json(path, "a tokenizer's configuration") if path.is_file() else {}
+        length = values.get("model_max_length", _CLIP_TOKENS)
+        if type(length) not in (int, float):
+            raise UserError(f"{path}: model_max_length: got {length!r}, expected a whole number")
+        return TokenizerSize(int(length))
 
 
 @contextmanager

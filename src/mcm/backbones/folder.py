@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from mcm.backbones.components import load_component, load_tokenizer, read_json
-from mcm.backbones.native import Native
-from mcm.diffusion import Prediction
+from mcm.backbones.native import SAMPLING, TRAINED, Native
+from mcm.diffusion import FlowSchedule, Prediction, VarianceSchedule
 from mcm.errors import UserError
 
 INDEX = "model_index.json"
@@ -89,12 +89,49 @@ class PipelineFolder:
         return load_tokenizer(self.path, "tokenizer", kind)
 
     def scheduler(self) -> dict[str, Any]:
-        """Return the scheduler's configuration.
+        """Return the scheduler's configuration, as the network was trained with it.
+
+        A merged student's folder has a few-step scheduler for others; `mcm.json` keeps the one of
+        the training.
 
         Raises:
             UserError: There is none.
         """
+        sampling = self._notes().get(SAMPLING)
+        if isinstance(sampling, dict) and isinstance(sampling.get(TRAINED), dict):
+            return dict(sampling[TRAINED])
         return read_json(self.path / SCHEDULER, "the configuration of a diffusers scheduler")
+
+    def variance_schedule(self, scheduler: Mapping[str, Any]) -> VarianceSchedule:
+        """Return the noise schedule of a configuration.
+
+        Raises:
+            UserError: A value of it cannot be; the message names the file.
+        """
+        with self._naming_file():
+            return VarianceSchedule.from_scheduler_config(scheduler)
+
+    def flow_schedule(
+        self, scheduler: Mapping[str, Any], tokens: int | None = None
+    ) -> FlowSchedule:
+        """Return the flow of a configuration; arguments as `FlowSchedule.from_scheduler_config`.
+
+        Raises:
+            UserError: A value of it cannot be; the message names the file.
+        """
+        with self._naming_file():
+            return FlowSchedule.from_scheduler_config(scheduler, tokens)
+
+    @contextmanager
+    def _naming_file(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.path / SCHEDULER}: {error}") from None
+
+    def _notes(self) -> dict[str, Any]:
+        path = self.path / NATIVE
+        return read_json(path, "a JSON object") if path.is_file() else {}
 
     def prediction(self, scheduler: Mapping[str, Any], usual: str = "epsilon") -> Prediction:
         """Return what the network predicts, as the scheduler's configuration says.
@@ -103,7 +140,7 @@ class PipelineFolder:
             UserError: That is unknown.
         """
         kind = scheduler.get("prediction_type", usual)
-        if kind not in _PREDICTIONS:
+        if not isinstance(kind, str) or kind not in _PREDICTIONS:
             raise UserError(
                 f"{self.path / SCHEDULER}: prediction_type: got {kind!r}, expected one of "
                 f"{', '.join(_PREDICTIONS)}"
@@ -116,8 +153,7 @@ class PipelineFolder:
         Raises:
             UserError: `mcm.json` has an unknown key or a value that does not fit.
         """
-        path = self.path / NATIVE
-        return usual.changed(read_json(path, "a JSON object"), path) if path.is_file() else usual
+        return usual.changed(self._notes(), self.path / NATIVE)
 
     def check_fit(self, pairs: Iterable[tuple[str, int, str, int]]) -> None:
         """Compare what components take with what others give.

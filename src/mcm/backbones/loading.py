@@ -119,7 +119,7 @@ def _folder_of(source: str | Path) -> Path:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     index = read_json(path, "the index of a folder in the layout of diffusers")
-    if index.get("_class_name") not in _FAMILIES:
+    if str(index.get("_class_name")) not in _FAMILIES:
         raise UserError(
             f"{path}: _class_name: got {index.get('_class_name')!r}, expected one of "
             f"{', '.join(_FAMILIES)}"

@@ -7,8 +7,8 @@ says rank and α in the file's header. PEFT keeps ``base_model.model.<module>.�
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcm.backbones.components import read_json, refuse_pickle
+from mcm.backbones.components import check_readable, parse_json, read_json, refuse_pickle
 from mcm.errors import UserError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 NOTES_FILE = "mcm.json"
 PEFT_FILE, PEFT_CARD = "adapter_model.safetensors", "adapter_config.json"
 PEFT_PREFIX = "base_model.model"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 METADATA = "lora_adapter_metadata"
 A, B = ".lora_A.weight", ".lora_B.weight"
 _FORMATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -36,10 +37,12 @@ class LoraFile:
     Attributes:
         path: Where it was read.
         pairs: (A, B) by module name; W + B·A is the changed weight.
+        alpha: α that PEFT's card says; ``None`` for other files.
     """
 
     path: Path
     pairs: dict[str, tuple[Tensor, Tensor]]
+    alpha: float | None = None
 
     @property
     def rank(self) -> int:
@@ -70,8 +73,9 @@ def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
             format does not fit (the first is named), or nothing says the scale α/r.
     """
     path = find_file(Path(path))
-    tensors, header = _read_tensors(path)
     of_peft = path.name == PEFT_FILE
+    card = _peft_config(path) if of_peft else None
+    tensors, header = _read_tensors(path)
     prefix = PEFT_PREFIX if of_peft else component
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     for module in dict.fromkeys(_module_name(key, path, prefix, network) for key in tensors):
@@ -84,8 +88,9 @@ def read_lora(path: str | Path, network: nn.Module, component: str) -> LoraFile:
         pairs[module] = (a, b)
     if not pairs:
         raise UserError(f"{path}: holds no adapter; expected keys such as {prefix}.….lora_A")
-    config = _peft_config(path) if of_peft else _header_config(header, path, component)
-    return LoraFile(path, {name: _scaled(pair, config, name, path) for name, pair in pairs.items()})
+    config = _header_config(header, path, component) if card is None else card
+    scaled = {name: _scaled(pair, config, name, path) for name, pair in pairs.items()}
+    return LoraFile(path, scaled, None if card is None else float(card["lora_alpha"]))
 
 
 def find_file(path: Path) -> Path:
@@ -98,9 +103,7 @@ def find_file(path: Path) -> Path:
     file = path / (names or [LORA_FILE])[0] if path.is_dir() else path
     pickles = [file] if file.is_file() and file.suffix != ".safetensors" else []
     if path.is_dir() and not names:
-        pickles = [
-            p for p in sorted(path.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")
-        ]
+        pickles = [p for p in sorted(path.iterdir()) if p.suffix in PICKLED]
     if pickles:
         raise UserError(refuse_pickle(pickles[0]))
     if not file.is_file():
@@ -142,14 +145,21 @@ def check_pair(
     """
     if weight is None:
         raise UserError(f"{path}: made for another base: it changes {keys[0]}, which is not there")
-    rank = pair[0].shape[0]
+    rank = pair[0].shape[0] if pair[0].ndim else 0
+    if rank == 0:
+        raise UserError(f"{path}: {keys[0]} has shape {tuple(pair[0].shape)}, expected (rank, …)")
     ones = (1,) * (weight.ndim - 2)
     expected = ((rank, *weight.shape[1:]), (weight.shape[0], rank, *ones))
     for key, tensor, shape in zip(keys, pair, expected, strict=True):
         if tensor.dtype not in _FORMATS:
             raise UserError(
                 f"{path}: {key} is of {tensor.dtype}; expected float32, float16 or bfloat16. "
-                "Take the file before it was quantised"
+                "Convert it, or take the file before it was quantised"
+            )
+        if not tensor.isfinite().all():
+            raise UserError(
+                f"{path}: {key} holds numbers that are not finite; the training that made it "
+                "failed, or the file is damaged: take an earlier checkpoint"
             )
         if tuple(tensor.shape) != tuple(shape):
             raise UserError(
@@ -162,13 +172,14 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of a file and what its header says of the adapter."""
     from safetensors import SafetensorError, safe_open
 
+    check_readable(path)
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            header = (file.metadata() or {}).get(METADATA, "{}")
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path}: broken or half-downloaded ({error}); fetch it again") from None
-    return tensors, header
+    return tensors, parse_json(header, f"{path}: {METADATA}", "a JSON object with r and lora_alpha")
 
 
 def _module_name(key: str, path: Path, prefix: str, network: nn.Module) -> str:
@@ -178,6 +189,8 @@ def _module_name(key: str, path: Path, prefix: str, network: nn.Module) -> str:
     hint = ""
     if module != key and base_weight(network, module) is not None:
         hint = f". The keys lack their prefix: write {prefix}. before each"
+    elif path.name == PEFT_FILE:
+        hint = ": plain LoRA alone can be read, without DoRA, biases or whole modules"
     elif key.startswith(f"{PEFT_PREFIX}."):
         hint = f". These keys are PEFT's: name the file {PEFT_FILE} and put {PEFT_CARD} beside it"
     raise UserError(
@@ -191,6 +204,7 @@ def _header_config(header: Mapping[str, Any], path: Path, component: str) -> dic
     mark = f"{component}."
     config = {k.removeprefix(mark): v for k, v in header.items() if k.startswith(mark)}
     if "r" in config and "lora_alpha" in config:
+        _check_config(config, f"{path}: {METADATA}")
         return config
     if (path.parent / NOTES_FILE).is_file():
         return {}
@@ -204,14 +218,45 @@ def _header_config(header: Mapping[str, Any], path: Path, component: str) -> dic
 def _peft_config(path: Path) -> dict[str, Any]:
     card = path.parent / PEFT_CARD
     config = read_json(card, "the card of a PEFT adapter, with r and lora_alpha")
-    for key in ("r", "lora_alpha"):
-        if type(config.get(key)) not in (int, float):
-            raise UserError(f"{card}: {key}: got {config.get(key)!r}, expected a number")
+    _check_config(config, str(card))
     kind = config.get("peft_type", "LORA")
     if kind != "LORA" or config.get("use_dora"):
         found = "a DoRA adapter" if kind == "LORA" else f"an adapter of type {kind}"
         raise UserError(f"{card}: is {found}; expected plain LoRA")
+    for key, plain in (("bias", "none"), ("modules_to_save", None), ("lora_bias", False)):
+        if config.get(key) not in (plain, None, []):
+            raise UserError(
+                f"{card}: {key}: got {config[key]!r:.60}; plain LoRA alone can be read: train it "
+                f"with {key}={plain!r}, or merge it into the network with PEFT"
+            )
     return config
+
+
+def _check_config(config: Mapping[str, Any], where: str) -> None:
+    """Make sure that rank, α and their patterns are numbers above 0."""
+    for key in ("r", "lora_alpha"):
+        if not _is_positive(config.get(key)):
+            raise UserError(f"{where}: {key}: got {config.get(key)!r}, expected a number above 0")
+    for key in ("rank_pattern", "alpha_pattern"):
+        values = config.get(key) or {}
+        fits = isinstance(values, dict) and all(map(_is_positive, values.values()))
+        if not fits or not all(map(_is_expression, values)):
+            raise UserError(
+                f"{where}: {key}: got {values!r:.60}, expected numbers above 0 by module names or "
+                "regular expressions of them"
+            )
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and value > 0  # type: ignore[operator]
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 def _scaled(
@@ -232,8 +277,8 @@ def _scaled(
 
 
 def _of(pattern: Mapping[str, float] | None, module: str, usual: float) -> float:
-    """Return the value of a module: its own or that of the end of its name, or the usual."""
+    """Return the value of a module: that of the first expression for the end of its name (PEFT)."""
     for end, value in (pattern or {}).items():
-        if module == end or module.endswith(f".{end}"):
+        if re.match(rf"(?:.*\.)?(?:{end})$", module):
             return value
     return usual

@@ -19,7 +19,6 @@ from mcm.backbones.pipeline import Parts
 from mcm.backbones.text import T5Text
 from mcm.backbones.variants import Mode
 from mcm.backbones.video_latents import VideoAutoencoder
-from mcm.diffusion import FlowSchedule
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 _MAX_TOKENS = 128
@@ -101,5 +100,5 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> LTXVideo:
         "ltx", "velocity", codec, text, LORA_TARGETS, spatial_patch=config.patch_size
     )
     tokens = prod(spec.latent_shape()[1:])
-    schedule = FlowSchedule.from_scheduler_config(scheduler, tokens)
+    schedule = folder.flow_schedule(scheduler, tokens)
     return LTXVideo(spec, Parts(network, codec, text, scheduler, schedule), mode)

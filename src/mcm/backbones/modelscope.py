@@ -20,7 +20,6 @@ from mcm.backbones.pipeline import Parts, PipelineBackbone
 from mcm.backbones.text import ClipText
 from mcm.backbones.token_order import use_token_order
 from mcm.backbones.variants import Mode
-from mcm.diffusion import VarianceSchedule
 
 _RESIDUAL = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
 _TEMPORAL = ("conv1.2", "conv2.3", "conv3.3", "conv4.3")
@@ -85,5 +84,5 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> ModelScope:
     scheduler = folder.scheduler()
     prediction = folder.prediction(scheduler)
     spec = folder.native(_USUAL).spec("modelscope", prediction, codec, text, LORA_TARGETS)
-    schedule = VarianceSchedule.from_scheduler_config(scheduler)
+    schedule = folder.variance_schedule(scheduler)
     return ModelScope(spec, Parts(network, codec, text, scheduler, schedule), mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from mcm.errors import UserError, nearest
 
 SAMPLING = "sampling"
 """Key of a folder's `mcm.json` that says how to sample a merged student."""
+TRAINED = "scheduler"
+"""Key in there of the scheduler's configuration that it was trained with."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class Native:
         """
         if boundary is None and self.low_noise_guidance is not None:
             raise UserError(
-                "mcm.json: low_noise_guidance: this model has one network for all timesteps; take "
-                "it out"
+                "low_noise_guidance in mcm.json: this model has one network for all timesteps; "
+                "take it out"
             )
         assert self.height is not None and self.width is not None
         scale = self.guidance if self.low_noise_guidance is None else self.low_noise_guidance
@@ -114,7 +117,11 @@ def _is_count(value: object) -> bool:
 
 
 def _is_scale(value: object) -> bool:
-    return type(value) in (int, float) and value >= 0  # type: ignore[operator]
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def _is_guidance(value: object) -> bool:
+    return _is_scale(value) and value >= 1  # type: ignore[operator]
 
 
 def _is_range(value: object) -> bool:
@@ -128,8 +135,8 @@ _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "height": ("a whole number above 0", _is_count),
     "width": ("a whole number above 0", _is_count),
     "fps": ("a whole number above 0", _is_count),
-    "guidance": ("a number from 0", _is_scale),
-    "low_noise_guidance": ("a number from 0", _is_scale),
+    "guidance": ("1 (none) or more", _is_guidance),
+    "low_noise_guidance": ("1 (none) or more", _is_guidance),
     "guidance_range": ("two numbers, the least first", _is_range),
     "motion_adapter": (
         "a folder or OWNER/NAME of a hub",

@@ -146,7 +146,7 @@ def load(folder: PipelineFolder, mode: Mode = "lora") -> Wan:
         UserError: A component is missing, broken or does not fit the others.
     """
     scheduler = folder.scheduler()
-    schedule = FlowSchedule.from_scheduler_config(scheduler)
+    schedule = folder.flow_schedule(scheduler)
     network, usual = _network(folder, schedule)
     if folder.device.type in ("cpu", "meta"):
         use_shaped_attention(network)

@@ -83,13 +83,18 @@ class VarianceSchedule:
         """Read a diffusers scheduler configuration (``scheduler_config.json``).
 
         Raises:
-            UserError: ``beta_schedule`` is none of the known ones, or ``trained_betas`` is set.
+            UserError: ``beta_schedule`` is none of the known ones, ``trained_betas`` is set, or a
+                value is no number of its range.
         """
         if config.get("trained_betas") is not None:
             raise UserError(
-                "scheduler_config.json: trained_betas is set; expected null. Give the schedule "
-                "as beta_schedule, beta_start and beta_end."
+                "trained_betas: is set; expected null. Give the schedule as beta_schedule, "
+                "beta_start and beta_end."
             )
+        _check_total(config)
+        for key in ("beta_start", "beta_end"):
+            _check_number(config, key, 0, 1)
+        _check_number(config, "snr_shift_scale", 0)
         return cls.from_betas(
             kind=config.get("beta_schedule", "linear"),
             beta_start=config.get("beta_start", 0.0001),
@@ -158,8 +163,15 @@ class FlowSchedule:
             tokens: Length of the latent sequence, needed with ``use_dynamic_shifting``.
 
         Raises:
-            UserError: The shift depends on the sequence length and ``tokens`` is missing.
+            UserError: The shift depends on the sequence length and ``tokens`` is missing, or a
+                value is no number of its range.
         """
+        _check_total(config)
+        for key in ("shift", "flow_shift"):
+            _check_number(config, key, 0)
+        for key in ("base_shift", "max_shift"):
+            _check_number(config, key, -math.inf)
+        _check_number(config, "shift_terminal", 0, 1)
         steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal")
         if config.get("use_dynamic_shifting"):
             return cls(_dynamic_shift(config, tokens), steps, terminal)
@@ -228,13 +240,30 @@ def _dynamic_shift(config: Mapping[str, Any], tokens: int | None) -> float:
     """μ on the line from (base_image_seq_len, base_shift) to (max_…, max_…); s = e^μ or μ."""
     if tokens is None:
         raise UserError(
-            "scheduler_config.json: use_dynamic_shifting is true, so the shift depends on the "
-            "size of the video; expected the number of latent tokens as well."
+            "use_dynamic_shifting: is true, so the shift depends on the size of the video; "
+            "expected the number of latent tokens as well."
         )
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base, top = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     mu = float(base + (top - base) * (tokens - low) / (high - low))
     return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else mu
+
+
+def _check_total(config: Mapping[str, Any]) -> None:
+    total = config.get("num_train_timesteps", 1000)
+    if type(total) is not int or total < 1:
+        raise UserError(f"num_train_timesteps: got {total!r}, expected a whole number above 0")
+
+
+def _check_number(
+    config: Mapping[str, Any], key: str, above: float, below: float = math.inf
+) -> None:
+    value = config.get(key)
+    if value is None and (key not in config or key == "shift_terminal"):
+        return
+    if type(value) not in (int, float) or not above < float(str(value)) < below:
+        limit = "" if below == math.inf else f" and below {below:g}"
+        raise UserError(f"{key}: got {value!r}, expected a number above {above:g}{limit}")
 
 
 def _check_steps(steps: int, num_timesteps: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcm.backbones.adapters import add_sum, load_adapter
+from mcm.backbones.adapters import add_sum, load_adapter, read_notes
 from mcm.backbones.lora_files import adapter_rank
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants
@@ -32,14 +32,13 @@ def add_variants(backbone: PipelineBackbone, recipe: Recipe, values: bool = True
         backbone.enable_gradient_checkpointing()  # before copies are made, which inherit it
     if recipe.model.adapter is not None:
         _wear(backbone, recipe, recipe.model.adapter, values)
-    names = _inits(recipe) if values else []
-    if not names:
+    places = _begins(recipe)
+    if not places or not values:
         backbone.add_adapter(STUDENT, rank, alpha, trainable=True)
-    elif len(names) == 1:
-        _load_student(backbone, names[0], recipe)
+    elif len(places) == 1:
+        load_adapter(backbone, places[0], STUDENT, trainable=True)
     else:
-        _check_lora(recipe, "student.init")
-        add_sum(backbone, [find_folder(name) for name in names], STUDENT, rank, alpha)
+        add_sum(backbone, places, STUDENT, rank, alpha)
     if recipe.consistency.ema_decay > 0:
         backbone.add_adapter(TARGET, rank, alpha, trainable=False)
 
@@ -78,7 +77,7 @@ def _wear(backbone: PipelineBackbone, recipe: Recipe, name: str, values: bool) -
 
 def _place(adapter: str) -> Path:
     """Return the file that an adapter is, or its folder."""
-    return Path(adapter) if Path(adapter).is_file() else find_folder(adapter)
+    return Path(adapter) if Path(adapter).is_file() else find_folder(adapter, "model.adapter")
 
 
 def _inits(recipe: Recipe) -> list[str]:
@@ -95,18 +94,45 @@ def _check_lora(recipe: Recipe, field: str) -> None:
         )
 
 
-def _load_student(backbone: PipelineBackbone, name: str, recipe: Recipe) -> None:
-    student = find_student(name)
-    if student is None or student.mode != recipe.student.mode:
+def _begins(recipe: Recipe) -> list[Path]:
+    """Return the folders of what the student begins with.
+
+    Raises:
+        UserError: One is not there or no adapter, or the only one has another rank or α.
+    """
+    names = _inits(recipe)
+    if len(names) > 1:
+        _check_lora(recipe, "student.init")
+        return [find_folder(name, "student.init") for name in names]
+    return [_continued(name, recipe) for name in names]
+
+
+def _continued(name: str, recipe: Recipe) -> Path:
+    student, section = find_student(name, "student.init"), recipe.student
+    if student is None or student.mode != section.mode:
         found = "a teacher" if student is None else f"of mode {student.mode}"
         raise UserError(
-            f"student.init: {name} is {found}; expected a student of mode {recipe.student.mode}"
+            f"student.init: {name} is {found}; expected a student of mode {section.mode}"
         )
-    notes = load_adapter(backbone, student.folder, STUDENT, trainable=True)
-    section = recipe.student
+    notes = read_notes(student.folder)
     for key, ours in (("rank", section.rank), ("alpha", section.alpha)):
         if section.mode == "lora" and notes.get(key, ours) != ours:
             raise UserError(
                 f"student.{key}: got {ours}, but the student to start from ({name}) has "
                 f"{notes[key]}; set student.{key}={notes[key]}"
             )
+    return student.folder
+
+
+def check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
+    """Compare the family that a recipe expects with the teacher's.
+
+    Raises:
+        UserError: They differ.
+    """
+    wanted, found = recipe.model.family, backbone.spec.family
+    if wanted not in ("auto", found):
+        raise UserError(
+            f"model.family: got {wanted}, but {recipe.model.teacher} is of family {found}; set "
+            "model.family=auto or give another teacher"
+        )

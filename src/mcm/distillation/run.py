@@ -14,7 +14,7 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
-from mcm.distillation.begin import add_variants, begin_auxiliary, worn_hash
+from mcm.distillation.begin import add_variants, begin_auxiliary, check_family, worn_hash
 from mcm.distillation.feed import Feed
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.student import AUXILIARY, write_auxiliary
@@ -107,22 +107,13 @@ def prepare_backbone(
     if recipe.trainer.gradient_checkpointing and device.type == "cpu":
         return_freed_memory()
     backbone = load_backbone(recipe.model.teacher, str(device), dtype, recipe.student.mode)
-    _check_family(recipe, backbone)
+    check_family(recipe, backbone)
     backbone_identity = identity(backbone) | {
         "network": fingerprint(backbone.network),
         "adapter": worn_hash(recipe),
     }
     add_variants(backbone, recipe)
     return backbone, backbone_identity
-
-
-def _check_family(recipe: Recipe, backbone: PipelineBackbone) -> None:
-    wanted, found = recipe.model.family, backbone.spec.family
-    if wanted not in ("auto", found):
-        raise UserError(
-            f"model.family: got {wanted}, but {recipe.model.teacher} is of family {found}; set "
-            "model.family=auto or give another teacher"
-        )
 
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:

@@ -25,12 +25,13 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.text import T5Text
 from mcm.devices import pick_dtype
 from mcm.distillation.batch import DistillBatch
-from mcm.distillation.begin import add_variants
+from mcm.distillation.begin import add_variants, check_family
 from mcm.distillation.feed import image_count
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
+from mcm.sampling.options import check_frames, check_size
 from mcm.settings import Recipe
 
 
@@ -67,6 +68,7 @@ def sketch(recipe: Recipe, folder: PipelineFolder | None = None) -> Sketch:
     backbone = load_folder(
         ConfigFolder(found.path, found.index, meta, found.dtype, meta), recipe.student.mode
     )
+    check_family(recipe, backbone)
     with meta:
         add_variants(backbone, recipe, values=False)
     for part in (*all_networks(backbone), backbone.codec.autoencoder):
@@ -109,6 +111,9 @@ def make_batch(backbone: PipelineBackbone, recipe: Recipe) -> DistillBatch:
     """Return a batch of noise in the recipe's sizes."""
     data, spec, count = recipe.data, backbone.spec, recipe.trainer.batch_size
     height, width = data.size or (spec.height, spec.width)
+    check_size(height, width, spec.size_step, "data.size")
+    if data.frames is not None:
+        check_frames(data.frames, spec.frame_step, "data.frames")
     latents = torch.randn(count, *spec.latent_shape(data.frames, height, width))
     condition = make_condition(backbone, count)
     number = image_count(recipe)

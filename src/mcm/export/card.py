@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from mcm import __version__
 from mcm.backbones.components import read_json
 from mcm.errors import UserError
 from mcm.evaluation.metric import digits
 from mcm.export.base import Place
-from mcm.export.comfyui import HINTS
+from mcm.export.comfyui import hint
 from mcm.export.scheduler import scheduler_config
 from mcm.export.student import Exported
 from mcm.export.usage import usage
@@ -41,8 +43,11 @@ class CardOptions:
         """Look for the files.
 
         Raises:
-            UserError: One is not there.
+            UserError: One is not there, or two clips have one name.
         """
+        names = [path.name for path in self.samples]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"sample: got two clips {twice[0]}, expected clips of different names")
         for field, paths in (("metrics", [self.metrics]), ("sample", self.samples)):
             for path in paths:
                 if path is not None and not path.is_file():
@@ -69,7 +74,7 @@ def card(
         f"made with mcm {__version__} by motion consistency distillation (arXiv 2406.06890).",
         "",
     ]
-    shown = [f"![{path.name}]({SAMPLES}/{path.name})" for path in options.samples]
+    shown = [f"![{path.name}]({SAMPLES}/{quote(path.name)})" for path in options.samples]
     samples = ["## Samples", "", *shown, ""] if shown else []
     lacks = ["## What is not in it", "", *(f"- {text}" for text in notices), ""] if notices else []
     use = _use(exported, place, format, options.prompt)
@@ -99,7 +104,7 @@ def _base(base: Place) -> str:
 
 def _use(exported: Exported, place: str, format: str, prompt: str) -> list[str]:
     if format == "comfyui":
-        return ["## Use", "", HINTS[exported.family], ""]
+        return ["## Use", "", hint(exported), ""]
     config = scheduler_config(exported.backbone, exported.student.card)
     code = usage(exported, place, format, prompt, config["_class_name"])
     return ["## Use", "", "```python", f"{code}```", ""]
@@ -111,15 +116,28 @@ def _metrics(report: Path | None) -> list[str]:
         return []
     values = read_json(report, "report.json of `mcm evaluate`")
     runs = values.get("runs")
-    if not isinstance(runs, list) or not runs:
-        raise UserError(f"{report}: holds no runs; expected report.json of `mcm evaluate`")
-    names = list(runs[0]["results"])
-    lines = ["| " + " | ".join(["model", "steps", *names]) + " |", "|---" * (2 + len(names)) + "|"]
-    for run in runs:
-        found = (run["results"][name]["value"] for name in names)
-        cells = ["–" if value is None else digits(value) for value in found]
-        lines.append("| " + " | ".join([run["model"], str(run["steps"]), *cells]) + " |")
+    try:
+        if not isinstance(runs, list) or not runs:
+            raise TypeError("no runs")
+        names = list(dict.fromkeys(name for run in runs for name in run["results"]))
+        rows = [_row(run, names) for run in runs]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{report}: cannot be read as report.json of `mcm evaluate` ({error}); give the file "
+            "that it wrote"
+        ) from None
+    lines = [_line(["model", "steps", *names]), "|---" * (2 + len(names)) + "|", *rows]
     return ["## Metrics", "", f"Protocol {values.get('protocol')}.", "", *lines, ""]
+
+
+def _row(run: dict[str, Any], names: Sequence[str]) -> str:
+    found = (run["results"].get(name, {"value": None})["value"] for name in names)
+    cells = ["–" if value is None else digits(float(value)) for value in found]
+    return _line([str(run["model"]), str(run["steps"]), *cells])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _facts(exported: Exported) -> list[str]:
@@ -128,7 +146,10 @@ def _facts(exported: Exported) -> list[str]:
     lines = ["## How it was made", "", "```json", text, "```", ""]
     recipe = exported.student.folder / FILE_NAME
     if recipe.is_file():
-        text = recipe.read_text(encoding="utf-8").rstrip()
+        try:
+            text = recipe.read_text(encoding="utf-8").rstrip()
+        except ValueError:
+            raise UserError(f"{recipe}: no text in UTF-8; mend it, or take it away") from None
         lines += ["The whole recipe, its data included:", "", "```yaml", text, "```"]
     return lines
 

@@ -16,18 +16,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcm.backbones.lora_files import A, B
+from mcm.backbones.lora_files import LORA_FILE, A, B
 from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
-from mcm.export.student import Exported, half
+from mcm.export.student import MOTION_MARK, Exported, Pairs, half
 
 IMAGE_FILE = "comfyui_image_lora.safetensors"
 MOTION_FILE = "comfyui_motion_lora.safetensors"
 FILE = "comfyui_lora.safetensors"
 EXPERT_FILES = ("comfyui_lora_high_noise.safetensors", "comfyui_lora_low_noise.safetensors")
-HINTS = {
-    "animatediff": "Copy the files into ComfyUI's `models/loras` and "
-    "`models/animatediff_motion_lora` (AnimateDiff-Evolved).",
+_HINTS = {
     "wan": "Copy the files into ComfyUI's `models/loras`; with two, each goes to its own expert. "
     "Sample with euler, CFG 1.",
     "ltx": "Copy the file into ComfyUI's `models/loras`. Sample with euler, CFG 1.",
@@ -36,7 +34,6 @@ HINTS = {
 _MOTION_ATTENTION = re.compile(
     r"(.*motion_modules\.\d+)\.transformer_blocks\.(\d+)\.attn([12])\.(to_q|to_k|to_v|to_out)(\.0)?"
 )
-Pairs = dict[str, tuple[Tensor, Tensor]]
 _WAN = {
     ".attn1.": ".self_attn.",
     ".attn2.": ".cross_attn.",
@@ -58,9 +55,10 @@ def write_comfyui(exported: Exported, folder: Path) -> None:
     files = [content.pairs for content in exported.lora.values()]
     match exported.family:
         case "animatediff":
-            save_file(image_keys(files[0]), folder / IMAGE_FILE)
-            if motion := motion_keys(files[0]):
-                save_file(motion, folder / MOTION_FILE)
+            image, motion = image_keys(files[0]), motion_keys(files[0])
+            for tensors, name in ((image, IMAGE_FILE), (motion, MOTION_FILE)):
+                if tensors:
+                    save_file(tensors, folder / name)
         case "wan" | "ltx":
             names = [FILE] if len(files) == 1 else EXPERT_FILES
             for name, pairs in zip(names, files, strict=True):
@@ -69,6 +67,18 @@ def write_comfyui(exported: Exported, folder: Path) -> None:
             save_lora(exported.backbone, files[0], folder, FILE)
         case family:
             raise UserError(f"format: ComfyUI has no LoRA loader for {family}; use pipeline")
+
+
+def hint(exported: Exported) -> str:
+    """Return where the files go, a sentence or two."""
+    if exported.family != "animatediff":
+        return _HINTS[exported.family]
+    pairs = exported.lora[LORA_FILE].pairs
+    image = f"`{IMAGE_FILE}` into ComfyUI's `models/loras`"
+    motion = f"`{MOTION_FILE}` into `models/animatediff_motion_lora` (AnimateDiff-Evolved)"
+    there = [image] if exported.image_pairs else []
+    there += [motion] if motion_keys(pairs) else []
+    return f"Copy {' and '.join(there)}."
 
 
 def transformer_keys(pairs: Pairs) -> dict[str, Tensor]:
@@ -99,7 +109,7 @@ def image_keys(pairs: Pairs) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for module, (a, b) in pairs.items():
-        if "motion_modules." in module:
+        if MOTION_MARK in module:
             continue
         key = "lora_unet_" + module.replace(".", "_")
         tensors[f"{key}.lora_down.weight"] = half(a)
@@ -129,5 +139,5 @@ def motion_keys(pairs: Pairs) -> dict[str, Tensor]:
 
 def left_out(pairs: Pairs) -> list[str]:
     """Return the motion layers that the layout of motion LoRA has no place for."""
-    motion = (module for module in pairs if "motion_modules." in module)
+    motion = (module for module in pairs if MOTION_MARK in module)
     return [module for module in motion if not _MOTION_ATTENTION.fullmatch(module)]

@@ -15,6 +15,7 @@ from mcm.export.motion import write_motion
 from mcm.export.notices import check_public, notices
 from mcm.export.pipeline import write_pipeline
 from mcm.export.student import Exported
+from mcm.media.places import check_name, replacing
 
 FORMATS: dict[str, Callable[[Exported, Path], None]] = {
     "lora": write_lora,
@@ -52,28 +53,25 @@ def export_student(
         guess = nearest(format, FORMATS)
         hint = f"; did you mean {guess}?" if guess else ""
         raise UserError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}{hint}")
-    if output.exists():
+    check_name(output)
+    if output.exists() or output.is_symlink():
         raise UserError(f"{output}: exists already; choose another folder")
     options = options or CardOptions()
     options.check()
     exported = Exported.find(model, whole=format == "pipeline", said_base=base)
     if push:
         check_public(exported, format)
-    part = output.with_name(output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    lacks = notices(exported, format)
+    with replacing(output) as part:
+        part.mkdir(parents=True)
         FORMATS[format](exported, part)
-        lacks = notices(exported, format)
         text = card(exported, push or str(output), format, options, lacks)
         (part / "README.md").write_text(text, encoding="utf-8")
         for path in options.samples:
             (part / SAMPLES).mkdir(exist_ok=True)
             shutil.copy(path, part / SAMPLES / path.name)
-        part.rename(output)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        for file in part.rglob("*.safetensors"):  # which their library keeps from other readers
+            shutil.copymode(part / "README.md", file)
     for text in lacks:
         print(f"mcm: warning: {text}", file=sys.stderr)
     if push:

@@ -14,7 +14,7 @@ from mcm.backbones.lora_files import PEFT_CARD, PEFT_FILE, PEFT_PREFIX, A, B
 from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
 from mcm.export.scheduler import few_step_scheduler
-from mcm.export.student import Exported
+from mcm.export.student import MOTION_MARK, Exported
 
 OF_PEFT = ("modelscope",)
 """Families whose pipeline has no `load_lora_weights` that works."""
@@ -28,7 +28,7 @@ def write_lora(exported: Exported, folder: Path) -> None:
         UserError: Stock diffusers cannot run it.
     """
     for name, content in exported.lora.items():
-        crashing = [m for m in content.pairs if "motion_modules." in m and ".proj_" in m[-9:]]
+        crashing = [m for m in content.pairs if MOTION_MARK in m and ".proj_" in m[-9:]]
         if crashing:
             raise UserError(
                 f"format: stock diffusers loads LoRA on {crashing[0]} and then crashes; use motion "

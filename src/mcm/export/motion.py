@@ -15,7 +15,6 @@ from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported
 
 MOTION_FOLDER = "motion_adapter"
-MARK = "motion_modules."
 
 
 def write_motion(exported: Exported, folder: Path) -> None:
@@ -31,10 +30,8 @@ def write_motion(exported: Exported, folder: Path) -> None:
         )
     network: Any = exported.merged.variants.base
     network.save_motion_modules(folder / MOTION_FOLDER)
-    pairs = exported.lora[LORA_FILE].pairs
-    image = {module: pair for module, pair in pairs.items() if MARK not in module}
-    if image:
-        save_lora(exported.backbone, image, folder, LORA_FILE)
+    if exported.image_pairs:
+        save_lora(exported.backbone, exported.image_pairs, folder, LORA_FILE)
     scheduler = few_step_scheduler(exported.backbone, exported.student.card)
     scheduler.save_pretrained(folder / "scheduler")
     exported.copy_auxiliary(folder)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mcm.diffusion import FlowSchedule
 from mcm.errors import UserError
 from mcm.export.comfyui import left_out
-from mcm.export.student import Exported
+from mcm.export.student import MOTION_MARK, Exported
 
 _AUXILIARY = {"head": "motion head", "critic": "critic"}
 
@@ -43,7 +44,7 @@ def notices(exported: Exported, format: str) -> list[str]:
         f"base: the teacher `{exported.base.title}` is known by a folder of the exporting machine "
         "alone; --base OWNER/NAME[@REVISION] says where others find it"
     ]
-    return _auxiliary(exported) + (base if local else [])
+    return _auxiliary(exported) + _sampling(exported) + (base if local else [])
 
 
 def _auxiliary(exported: Exported) -> list[str]:
@@ -57,11 +58,30 @@ def _auxiliary(exported: Exported) -> list[str]:
     ]
 
 
+def _sampling(exported: Exported) -> list[str]:
+    """Say where the stock scheduler cannot sample as we do."""
+    card = exported.student.card
+    if isinstance(exported.backbone.schedule, FlowSchedule):
+        if card.original_steps % card.steps == 0:
+            return []
+        return [
+            f"timesteps: {card.steps} of the {card.original_steps} that the student was trained on "
+            "are not evenly spaced, and the stock scheduler's are, so that its clips differ from "
+            f"those of mcm; take a number of steps that divides {card.original_steps}"
+        ]
+    if card.stochasticity == 1:
+        return []
+    return [
+        f"stochasticity: the student is made for {card.stochasticity:g}, and LCMScheduler knows "
+        "none but 1 (all noise between steps is fresh), so that its clips differ from those of mcm"
+    ]
+
+
 def _layers(exported: Exported) -> list[str]:
     if exported.family != "animatediff":
         return []
     pairs = next(iter(exported.lora.values())).pairs
-    lost, motion = left_out(pairs), [name for name in pairs if "motion_modules." in name]
+    lost, motion = left_out(pairs), [name for name in pairs if MOTION_MARK in name]
     if not lost:
         return []
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcm.backbones.lora_files import NOTES_FILE
-from mcm.backbones.native import SAMPLING
+from mcm.backbones.native import SAMPLING, TRAINED
 from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported
 
@@ -34,4 +34,5 @@ def _notes(exported: Exported) -> dict[str, Any]:
         native["low_noise_guidance"] = spec.low_noise[1]
     sampling = asdict(exported.student.card) | {"base": exported.base.title, "mode": "merged"}
     del sampling["motion_adapter"]  # inside
+    sampling[TRAINED] = exported.backbone.scheduler_config
     return native | {SAMPLING: sampling}

@@ -15,7 +15,7 @@ from mcm.backbones.adapters import merge_adapter, read_adapter, read_notes
 from mcm.backbones.components import read_json
 from mcm.backbones.folder import INDEX
 from mcm.backbones.hub import beside_or_hub
-from mcm.backbones.lora_files import NOTES_FILE, LoraFile
+from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, LoraFile
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError
 from mcm.export.base import Place, said_place
@@ -24,6 +24,9 @@ from mcm.recipe import FILE_NAME
 from mcm.sampling.catalog import ModelFiles, Student, find_model
 
 AUXILIARY = "auxiliary"
+MOTION_MARK = "motion_modules."
+"""In the names of the modules of motion modules."""
+Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 _OF_A_RUN = "student"
 
 
@@ -112,8 +115,8 @@ class Exported:
     def auxiliary(self) -> list[Path]:
         """Weights of the motion head and the critic, of a run or of an export."""
         for place in (self.student.folder, self.student.folder.parent):
-            found = sorted((place / AUXILIARY).glob("*.safetensors"))
-            if found:
+            there = (place / AUXILIARY).iterdir() if (place / AUXILIARY).is_dir() else ()
+            if found := sorted(path for path in there if path.suffix == ".safetensors"):
                 return found
         return []
 
@@ -130,6 +133,12 @@ class Exported:
             UserError: A file is missing or broken, or the adapter is of another teacher.
         """
         return read_adapter(self.backbone, self.student.folder)
+
+    @property
+    def image_pairs(self) -> Pairs:
+        """What the adapter changes outside of motion modules (AnimateDiff)."""
+        pairs = self.lora[LORA_FILE].pairs
+        return {module: pair for module, pair in pairs.items() if MOTION_MARK not in module}
 
     @cached_property
     def merged(self) -> PipelineBackbone:
@@ -166,5 +175,15 @@ class Exported:
 
 
 def half(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in float16 for files, contiguous."""
-    return tensor.detach().half().contiguous()
+    """Return a tensor in float16 for files, contiguous.
+
+    Raises:
+        UserError: A number is too large for it.
+    """
+    found = tensor.detach().half().contiguous()
+    if not found.isfinite().all():
+        raise UserError(
+            f"format: an adapter's number of {float(tensor.abs().max()):.3g} is too large for "
+            "float16, in which these files are; use lora or pipeline"
+        )
+    return found

@@ -87,7 +87,7 @@ def _loading(exported: Exported, place: str, format: str, scheduler: str) -> str
         return f"{imports}\n" + _MERGED.format(pipeline=pipeline, place=_quoted(place))
     if exported.base.is_embedded:
         imports += _EMBEDDED.format(name=exported.base.name)
-    parts = {"lora": _adapter(exported), "motion": _LORA}
+    parts = {"lora": _adapter(exported), "motion": _LORA if exported.image_pairs else ""}
     motion = _arguments(exported.motion) if exported.motion else ""
     if format == "motion":
         motion = f'{_quoted(place)}, subfolder="motion_adapter"'

@@ -31,7 +31,7 @@ def check_free(path: Path, format: str, overwrite: bool) -> None:
             place, or one that holds more than frames; a folder above is a file; or the name is
             too long.
     """
-    _check_name(path)
+    check_name(path)
     for output in outputs_of(path, format):
         if not output.exists():
             continue
@@ -51,8 +51,13 @@ def is_whole(path: Path, format: str) -> bool:
     return all(output.is_file() for output in needed)
 
 
-def _check_name(path: Path) -> None:
-    if not path.name:
+def check_name(path: Path) -> None:
+    """Check that something can be written to a path at all.
+
+    Raises:
+        UserError: It names nothing, its name is too long, or a folder above is a file.
+    """
+    if path.name in ("", ".."):
         raise UserError(f"{path}: is no name for a clip; give that of a file, or of a new folder")
     length = len(os.fsencode(path.name))
     if length > _LONGEST_NAME:

@@ -106,5 +106,8 @@ def _warn(model: VideoModel, prompts: Sequence[str], settings: Settings) -> None
             told.append(f"prompt: over the limit of {limit} tokens; this part was cut: {cut!r}")
     if settings.negative_prompt and settings.guidance == 1:
         told.append("negative_prompt: has no effect without guidance; set guidance above 1")
+    usual, sampler = model.defaults.stochasticity, settings.sampler
+    if settings.stochasticity != usual and sampler != "consistency":
+        told.append(f"stochasticity: has no effect with the sampler {sampler}; it is a student's")
     for message in told:
         warnings.warn(message, ModelWarning, stacklevel=_OF_THE_CALLER)

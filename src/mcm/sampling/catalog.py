@@ -8,16 +8,19 @@ its own) for the teacher that ``mcm.json`` names. A folder in the layout of diff
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mcm.backbones.adapters import read_notes
 from mcm.backbones.hub import beside_or_hub, locate, name_of
-from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, PEFT_CARD, find_file
+from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, PEFT_CARD, PICKLED, find_file
 from mcm.backbones.native import SAMPLING
 from mcm.errors import UserError, nearest
+from mcm.sampling.options import MOST_STEPS
 from mcm.sampling.published import (
     ORIGINAL_STEPS,
     PUBLISHED,
@@ -115,34 +118,35 @@ def find_model(name_or_folder: str | Path) -> ModelFiles:
     return ModelFiles(name, _teacher_folder(student), student, place)
 
 
-def find_student(name_or_folder: str | Path) -> Student | None:
-    """Find a student without its teacher; ``None`` for a teacher. As `find_model` otherwise."""
-    return _student_in(find_folder(name_or_folder))
+def find_student(name_or_folder: str | Path, field: str = "model") -> Student | None:
+    """Find a student without its teacher; ``None`` for a teacher. As `find_folder` otherwise."""
+    return _student_in(find_folder(name_or_folder, field))
 
 
-def find_folder(name_or_folder: str | Path) -> Path:
+def find_folder(name_or_folder: str | Path, field: str = "model") -> Path:
     """Find the folder of a student or teacher.
 
     Args:
         name_or_folder: Name of an embedded model, a folder, a published adapter's name, or
             OWNER/NAME or OWNER/NAME@REVISION of a hub; the first of these that there is. Write
             ``./name`` for a folder with the name of an embedded model.
+        field: What said it, for messages.
 
     Raises:
         UserError: There is no such model, it is a file, or the hub cannot be reached.
     """
     if not isinstance(name_or_folder, str | Path):
-        raise UserError(f"model: got {name_or_folder!r:.60}, expected a name or a folder")
+        raise UserError(f"{field}: got {name_or_folder!r:.60}, expected a name or a folder")
     name = str(name_or_folder)
     if name in embedded_models():
         return WEIGHTS / name
     if name in PUBLISHED and not Path(name).is_dir():
         return fetch_adapter(name)
     if Path(name).is_file():
-        raise UserError(_no_folder(Path(name)))
+        raise UserError(f"{field}: {_no_folder(Path(name))}")
     folder = locate(name_or_folder)
     if folder is None:
-        raise UserError(_unknown(name))
+        raise UserError(f"{field}: {_unknown(name)}")
     return folder
 
 
@@ -154,7 +158,13 @@ def _student_in(folder: Path) -> Student | None:
     """
     if (folder / PIPELINE_FILE).is_file():
         sampling = read_notes(folder).get(SAMPLING)
-        return None if sampling is None else _student(folder, sampling)
+        if sampling is None:
+            return None
+        if not isinstance(sampling, dict):
+            raise UserError(
+                f"{folder / NOTES_FILE}: {SAMPLING}: got {sampling!r:.60}, expected an object"
+            )
+        return _student(folder, sampling, f"{SAMPLING}.")
     if (folder / NOTES_FILE).is_file():
         return _student(folder, read_notes(folder))
     if not (folder / PEFT_CARD).is_file():
@@ -188,22 +198,56 @@ def adapter_hash(place: Path) -> str:
     return digest.hexdigest()
 
 
-def _student(folder: Path, notes: Mapping[str, Any]) -> Student:
-    try:
-        card = StudentCard(
-            base=str(notes["base"]),
-            original_steps=int(notes["original_steps"]),
-            timestep_scaling=float(notes["timestep_scaling"]),
-            steps=int(notes.get("steps", STUDENT_STEPS)),
-            stochasticity=float(notes.get("stochasticity", 1.0)),
-            motion_adapter=notes.get("motion_adapter"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{folder / NOTES_FILE}: not the notes of a student ({error}); expected the keys "
-            "base, original_steps and timestep_scaling"
-        ) from None
-    return Student(folder, card, notes.get("mode", "lora"))
+def _student(folder: Path, notes: Mapping[str, Any], within: str = "") -> Student:
+    """Return the student that notes describe.
+
+    Args:
+        folder: Where they are.
+        notes: The notes.
+        within: What names of keys begin with in messages.
+
+    Raises:
+        UserError: A key is missing or its value does not fit.
+    """
+    for key, (expected, fits) in _EXPECTED.items():
+        value = notes.get(key, _USUAL.get(key))
+        if not fits(value):
+            got = repr(value) if key in notes else "nothing"
+            raise UserError(
+                f"{folder / NOTES_FILE}: {within}{key}: got {got:.60}, expected {expected}; the "
+                f"notes of a student look like {_CARD}"
+            )
+    values = {key: notes[key] for key in _EXPECTED if key in notes and key != "mode"}
+    for key in ("timestep_scaling", "stochasticity"):
+        values[key] = float(notes.get(key, _USUAL.get(key)))
+    return Student(folder, StudentCard(**values), notes.get("mode", "lora"))
+
+
+def _is_whole(least: int, most: float = math.inf) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _is_number(above: float, most: float) -> Callable[[object], bool]:
+    return lambda value: type(value) in (int, float) and above < value <= most  # type: ignore[operator]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_USUAL: dict[str, Any] = {"steps": STUDENT_STEPS, "stochasticity": 1.0, "mode": "lora"}
+_EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "base": ("the name or folder of its teacher", _is_text),
+    "original_steps": ("a whole number above 0", _is_whole(1)),
+    "timestep_scaling": ("a number above 0", _is_number(0, sys.float_info.max)),
+    "steps": (f"a whole number from 1 to {MOST_STEPS}", _is_whole(1, MOST_STEPS)),
+    "stochasticity": ("a number from 0 to 1", lambda one: one == 0 or _is_number(0, 1)(one)),
+    "motion_adapter": (
+        "a folder or OWNER/NAME of a hub",
+        lambda one: one is None or _is_text(one),
+    ),
+    "mode": ("lora, full or merged", lambda one: one in ("lora", "full", "merged")),
+}
 
 
 def _teacher_folder(student: Student) -> Path:
@@ -223,7 +267,7 @@ def _teacher_folder(student: Student) -> Path:
 def _unknown(name: str) -> str:
     guess = nearest(name, [*embedded_models(), *PUBLISHED])
     hint = f"; did you mean {guess}?" if guess else ""
-    return f"model: no embedded model or folder {name!r}{hint} (embedded: {_known()})"
+    return f"no embedded model or folder {name!r}{hint} (embedded: {_known()})"
 
 
 def _no_folder(file: Path) -> str:
@@ -232,8 +276,9 @@ def _no_folder(file: Path) -> str:
     Raises:
         UserError: It is a pickled one, which would be refused in a folder too.
     """
+    found = find_file(file) if file.suffix in (".safetensors", *PICKLED) else file
     return (
-        f"model: {find_file(file)} is a file, expected a folder; put LoRA weights into one, as "
+        f"{found} is a file, expected a folder; put LoRA weights into one, as "
         f"{LORA_FILE}, beside a {NOTES_FILE} that names their teacher: {_CARD}"
     )
 

@@ -151,7 +151,7 @@ def _pair(size: tuple[int, int]) -> tuple[int, int]:
     return check_whole(size[0], "size"), check_whole(size[1], "size")
 
 
-def check_size(height: int, width: int, factor: int) -> None:
+def check_size(height: int, width: int, factor: int, where: str = "size") -> None:
     """Check that a size in pixels is whole on the latent grid.
 
     Raises:
@@ -162,24 +162,24 @@ def check_size(height: int, width: int, factor: int) -> None:
         high = [max(factor, -(-side // factor) * factor) for side in (width, height)]
         sizes = dict.fromkeys(f"{w}x{h}" for w, h in (low, high))
         raise UserError(
-            f"size: {width}x{height} (width x height) does not fit the latent grid, which needs "
+            f"{where}: {width}x{height} (width x height) does not fit the latent grid, which needs "
             f"multiples of {factor}; the nearest sizes are {' and '.join(sizes)}"
         )
 
 
-def check_frames(frames: int, step: int) -> int:
+def check_frames(frames: int, step: int, where: str = "frames") -> int:
     """Return a number of frames, which is one more than a multiple of ``step``.
 
     Raises:
         UserError: The model cannot make a clip of that length.
     """
-    if check_whole(frames, "frames") < 1:
-        raise UserError(f"frames: got {frames}, expected at least 1")
+    if check_whole(frames, where) < 1:
+        raise UserError(f"{where}: got {frames}, expected at least 1")
     extra = (frames - 1) % step
     if extra:
         low, high = frames - extra, frames - extra + step
         raise UserError(
-            f"frames: got {frames}, but this model makes one frame and then {step} at a time; the "
+            f"{where}: got {frames}, but this model makes one frame and then {step} at a time; the "
             f"nearest numbers are {low} and {high}"
         )
     return frames

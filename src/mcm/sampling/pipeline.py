@@ -22,6 +22,7 @@ from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, synchronize
 from mcm.diffusion import FlowSchedule
+from mcm.errors import UserError
 from mcm.safety import guard
 from mcm.sampling.catalog import Student, adapter_hash, find_model
 from mcm.sampling.clip import Clip
@@ -262,8 +263,17 @@ class VideoModel:
         )
 
     def decode(self, latents_bcthw: Tensor) -> NDArray[np.uint8]:
-        """Return the frames of one clip, uint8, (t, h, w, 3)."""
+        """Return the frames of one clip, uint8, (t, h, w, 3).
+
+        Raises:
+            UserError: They are not finite.
+        """
         pixels_bl3hw = self.backbone.decode_frames(latents_bcthw)
+        if not pixels_bl3hw.isfinite().all():
+            raise UserError(
+                f"{self.name}: what it made is not finite; its weights are damaged or too large "
+                "for their number format: try float32 (--dtype float32), or fetch them again"
+            )
         return to_uint8(pixels_bl3hw[0])
 
     @torch.inference_mode()

@@ -59,6 +59,10 @@ class Recipe(Section):
     def _check(self) -> Recipe:
         if self.optimizer.warmup_steps > self.trainer.steps:
             raise ValueError("optimizer.warmup_steps: is more than trainer.steps")
+        if self.student.init_auxiliary and self.student.init is None:
+            raise ValueError(
+                "student.init_auxiliary: needs a student to go on from; give student.init"
+            )
         if self.consistency.image_weight > 0 and self.data.images is None:
             raise ValueError(
                 "consistency.image_weight: needs images; give their cache as data.images"

@@ -40,7 +40,7 @@ class StudentSection(Section):
 
     mode: Literal["lora", "full"] = "lora"
     """`lora` trains an adapter on the teacher's weights; `full` trains a copy of them."""
-    rank: Count = 64
+    rank: Annotated[int, Field(ge=1, le=4096)] = 64
     """Rank r of the adapter."""
     alpha: Positive = 64.0
     """Adapter scale: the adapter's output is multiplied by alpha / rank."""

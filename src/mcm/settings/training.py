@@ -65,7 +65,7 @@ class TrainerSection(Section):
     time."""
     mixed_precision: Precision = "auto"
     """Autocast; `auto` is bf16 where the hardware has it."""
-    seed: CountOrZero = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
     checkpoint_every: Count | None = 500
     """Steps between checkpoints; null: by time only."""
