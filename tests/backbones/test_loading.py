@@ -203,6 +203,7 @@ def quantise(folder: Path) -> None:
         ),
         (lambda f: edit(f / "model_index.json", _class_name=["X"]), r"_class_name: got \['X'\]"),
         (lambda f: edit(f / "mcm.json", frames=400), "frames in mcm.json: got 400, but its motion"),
+        (lambda f: edit(f / "mcm.json", height=33), "mcm.json: height and width: got 33 and"),
         (lambda f: edit(f / "mcm.json", guidance=0.5), "guidance: got 0.5, expected 1 .none. or"),
         (lambda f: edit(f / "mcm.json", motion_adapter="x"), "has motion modules already"),
         (lambda f: edit(f / "mcm.json", guidance_range=[1, math.inf]), "Infinity is no number"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Native:
             (AnimateDiff).
         low_noise_guidance: Best guidance scale of the expert for the less noisy timesteps, where
             there are two (Wan 2.2 A14B).
+        file: The `mcm.json` that changes them, for messages.
     """
 
     frames: int
@@ -45,6 +46,7 @@ class Native:
     guidance_range: tuple[float, float]
     motion_adapter: str | None = None
     low_noise_guidance: float | None = None
+    file: Path | None = None
 
     def sized(self, side: int) -> Native:
         """Return the same with a square's height and width where there is none."""
@@ -64,16 +66,17 @@ class Native:
         """Return the specification of a model with these components.
 
         Raises:
-            UserError: There is guidance for a second expert and none of those.
+            UserError: There is guidance for a second expert and none of those, or the sizes do not
+                fit the latents.
         """
         if boundary is None and self.low_noise_guidance is not None:
             raise UserError(
-                "low_noise_guidance in mcm.json: this model has one network for all timesteps; "
+                f"{self.file}: low_noise_guidance: this model has one network for all timesteps; "
                 "take it out"
             )
         assert self.height is not None and self.width is not None
         scale = self.guidance if self.low_noise_guidance is None else self.low_noise_guidance
-        return BackboneSpec(
+        spec = BackboneSpec(
             family=family,
             prediction=prediction,
             latent_channels=codec.latent_channels,
@@ -91,6 +94,17 @@ class Native:
             temporal_patch=temporal_patch,
             low_noise=None if boundary is None else (boundary, scale),
         )
+        if self.height % spec.size_step or self.width % spec.size_step:
+            raise UserError(
+                f"{self.file}: height and width: got {self.height} and {self.width}, expected "
+                f"multiples of {spec.size_step}"
+            )
+        if (self.frames - 1) % spec.frame_step:
+            raise UserError(
+                f"{self.file}: frames: got {self.frames}, expected one more than a multiple of "
+                f"{spec.frame_step}"
+            )
+        return spec
 
     def changed(self, values: Mapping[str, Any], path: Path) -> Native:
         """Return the same with the values of a file.
@@ -99,7 +113,7 @@ class Native:
             UserError: A key is unknown or a value does not fit.
         """
         values = {key: value for key, value in values.items() if key != SAMPLING}
-        known = [field.name for field in fields(self)]
+        known = list(_EXPECTED)
         for key, value in values.items():
             if key not in known:
                 near = nearest(key, known)
@@ -109,7 +123,8 @@ class Native:
             if not fits(value):
                 raise UserError(f"{path}: {key}: got {value!r}, expected {expected}")
         pair = values.get("guidance_range", self.guidance_range)
-        return replace(self, **{**values, "guidance_range": (float(pair[0]), float(pair[1]))})
+        weights = (float(pair[0]), float(pair[1]))
+        return replace(self, **{**values, "guidance_range": weights, "file": path})
 
 
 def _is_count(value: object) -> bool:

@@ -118,6 +118,8 @@ def prepare_backbone(
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
     """Find the checkpoint to resume, or make sure that nothing is overwritten."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"trainer.output: {output} is a file; give a folder")
     if recipe.trainer.resume is not None:
         return checkpoints.load(checkpoints.find(output, recipe.trainer.resume))
     taken = (output / FILE_NAME, output / STUDENT_FOLDER, output / checkpoints.FOLDER)
