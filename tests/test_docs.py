@@ -1,5 +1,6 @@
 """The documentation's hook and its command line."""
 
+import json
 import re
 import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
@@ -8,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from mcm.cli import COMMANDS
+from mcm.evaluation.metric import digits
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,3 +48,27 @@ def test_every_page_is_in_the_navigation() -> None:
     assert named == there - pieces
     texts = "".join((ROOT / "docs" / page).read_text() for page in named)
     assert all(f'--8<-- "{piece}"' in texts for piece in pieces)
+
+
+ROWS = {
+    "FVD, `fluent-mcm`": ("fluent-mcm", "fvd"),
+    "FVD, plain consistency distillation (LCM), trained alike": ("lcm", "fvd"),
+    "FID to clean stills, `fluent-mcm-hq`": ("fluent-mcm-hq", "fid_image"),
+    "FID to clean stills, two stages: adapt the teacher, then distil": ("two-stage", "fid_image"),
+}
+"""Label and metric of every row of the table in README."""
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
+    found: dict[tuple[str, str, int], str] = {}
+    for path in sorted((ROOT / "docs" / "results").glob("fluent-1-512*.json")):
+        for run in json.loads(path.read_text())["runs"]:
+            for metric, result in run["results"].items():
+                if result["count"]:
+                    key = (run["label"], metric, run["steps"])
+                    found[key] = digits(result["value"])
+    table = re.findall(r"^\| (F[^|]+) \|(.+)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [title for title, _ in table] == list(ROWS)
+    for title, cells in table:
+        expected = [found.get((*ROWS[title], steps), "–") for steps in (1, 2, 4, 8)]
+        assert [cell.strip() for cell in cells.split("|")] == expected, title
