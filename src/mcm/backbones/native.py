@@ -123,8 +123,8 @@ class Native:
             if not fits(value):
                 raise UserError(f"{path}: {key}: got {value!r}, expected {expected}")
         pair = values.get("guidance_range", self.guidance_range)
-        weights = (float(pair[0]), float(pair[1]))
-        return replace(self, **{**values, "guidance_range": weights, "file": path})
+        span = (float(pair[0]), float(pair[1]))
+        return replace(self, **{**values, "guidance_range": span, "file": path})
 
 
 def _is_count(value: object) -> bool:

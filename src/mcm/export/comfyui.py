@@ -56,6 +56,11 @@ def write_comfyui(exported: Exported, folder: Path) -> None:
     match exported.family:
         case "animatediff":
             image, motion = image_keys(files[0]), motion_keys(files[0])
+            if not image and not motion:
+                raise UserError(
+                    "format: ComfyUI's LoRA have no place for any layer that this student changes; "
+                    "use motion or pipeline"
+                )
             for tensors, name in ((image, IMAGE_FILE), (motion, MOTION_FILE)):
                 if tensors:
                     save_file(tensors, folder / name)
