@@ -8,7 +8,6 @@ gives both the same component, so one file could not tell them apart.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcm.backbones.components import read_json
+from mcm.backbones.components import share_weights
 from mcm.backbones.fingerprint import fingerprint
+from mcm.backbones.json_files import NOTES_FILE, is_number, read_notes
 from mcm.backbones.lora_files import (
     LORA_FILE,
-    NOTES_FILE,
     A,
     B,
     LoraFile,
@@ -72,8 +71,7 @@ def save_adapter(
             network.save_pretrained(folder / component)
     text = json.dumps(facts | dict(notes or {}), indent=2, ensure_ascii=False)
     (folder / NOTES_FILE).write_text(text + "\n", encoding="utf-8")
-    for file in folder.rglob("*.safetensors"):  # which their library keeps from other readers
-        shutil.copymode(folder / NOTES_FILE, file)
+    share_weights(folder / NOTES_FILE)
     return folder
 
 
@@ -94,7 +92,7 @@ def load_adapter(
         return notes
     content = _read_all(backbone, path)
     alpha = notes.get("alpha", content.rank)
-    if type(alpha) not in (int, float) or alpha <= 0:
+    if not is_number(alpha) or alpha <= 0:
         raise UserError(f"{path}: {NOTES_FILE}: alpha: got {alpha!r}, expected a number above 0")
     backbone.variants.add(name, content.rank, alpha, trainable, targets=list(content.pairs))
     parameters = backbone.adapter_parameters(name)
@@ -173,17 +171,6 @@ def read_adapter(backbone: PipelineBackbone, path: str | Path) -> dict[str, Lora
         found[file] = read_lora(place, network, backbone.component)
         _check_rank(found[file], notes)
     return found
-
-
-def read_notes(path: str | Path) -> dict[str, Any]:
-    """Return `mcm.json` of a folder or beside a file, or an empty dictionary.
-
-    Raises:
-        UserError: The file is not a JSON object.
-    """
-    path = Path(path)
-    file = (path if path.is_dir() else path.parent) / NOTES_FILE
-    return read_json(file, "a JSON object") if file.is_file() else {}
 
 
 def _check_base(backbone: PipelineBackbone, notes: Mapping[str, Any], path: str | Path) -> None:

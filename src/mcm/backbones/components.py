@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,45 +84,6 @@ def load_tokenizer(folder: Path, name: str, kind: str) -> Any:
         raise broken(path, name, kind, error) from error
 
 
-def read_json(path: Path, purpose: str) -> dict[str, Any]:
-    """Read a JSON object of finite numbers.
-
-    Raises:
-        UserError: The file is missing or not a JSON object.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected {purpose}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected {purpose}") from None
-    return parse_json(text, str(path), purpose)
-
-
-def parse_json(text: str, where: str, purpose: str) -> dict[str, Any]:
-    """Return a JSON object of finite numbers.
-
-    Args:
-        text: Its text.
-        where: What messages begin with.
-        purpose: What is expected, for messages.
-
-    Raises:
-        UserError: It is none.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: cannot be read ({error}); expected {purpose}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: got {value!r:.60}, expected {purpose}")
-    return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
-
-
 def check_readable(path: Path) -> None:
     """Make sure that a file can be opened; safetensors says of any that it is not there.
 
@@ -135,6 +96,12 @@ def check_readable(path: Path) -> None:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); allow it, or give another file"
         ) from None
+
+
+def share_weights(card: Path) -> None:
+    """Let who may read a card read the weights in its folder, which safetensors keeps from them."""
+    for file in card.parent.rglob("*.safetensors"):
+        shutil.copymode(card, file)
 
 
 def refuse_pickle(path: Path) -> str:

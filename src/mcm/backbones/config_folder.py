@@ -15,9 +15,9 @@ from mcm.backbones.components import (
     component_class,
     component_folder,
     quiet_libraries,
-    read_json,
 )
 from mcm.backbones.folder import PipelineFolder
+from mcm.backbones.json_files import is_number, read_json
 from mcm.errors import UserError
 
 _CLIP_TOKENS = 77
@@ -66,7 +66,7 @@ class ConfigFolder(PipelineFolder):
         path = self.path / "tokenizer" / "tokenizer_config.json"
         values = read_json(path, "a tokenizer's configuration") if path.is_file() else {}
         length = values.get("model_max_length", _CLIP_TOKENS)
-        if type(length) not in (int, float):
+        if not is_number(length):
             raise UserError(f"{path}: model_max_length: got {length!r}, expected a whole number")
         return TokenizerSize(int(length))
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from mcm.backbones.components import load_component, load_tokenizer, read_json
+from mcm.backbones.components import load_component, load_tokenizer
+from mcm.backbones.json_files import NOTES_FILE, read_json, read_notes
 from mcm.backbones.native import SAMPLING, TRAINED, Native
 from mcm.diffusion import FlowSchedule, Prediction, VarianceSchedule
 from mcm.errors import UserError
 
 INDEX = "model_index.json"
-NATIVE = "mcm.json"
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
 _PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "epsilon",
@@ -97,7 +97,7 @@ class PipelineFolder:
         Raises:
             UserError: There is none.
         """
-        sampling = self._notes().get(SAMPLING)
+        sampling = read_notes(self.path).get(SAMPLING)
         if isinstance(sampling, dict) and isinstance(sampling.get(TRAINED), dict):
             return dict(sampling[TRAINED])
         return read_json(self.path / SCHEDULER, "the configuration of a diffusers scheduler")
@@ -129,10 +129,6 @@ class PipelineFolder:
         except UserError as error:
             raise UserError(f"{self.path / SCHEDULER}: {error}") from None
 
-    def _notes(self) -> dict[str, Any]:
-        path = self.path / NATIVE
-        return read_json(path, "a JSON object") if path.is_file() else {}
-
     def prediction(self, scheduler: Mapping[str, Any], usual: str = "epsilon") -> Prediction:
         """Return what the network predicts, as the scheduler's configuration says.
 
@@ -153,7 +149,7 @@ class PipelineFolder:
         Raises:
             UserError: `mcm.json` has an unknown key or a value that does not fit.
         """
-        return usual.changed(self._notes(), self.path / NATIVE)
+        return usual.changed(read_notes(self.path), self.path / NOTES_FILE)
 
     def check_fit(self, pairs: Iterable[tuple[str, int, str, int]]) -> None:
         """Compare what components take with what others give.

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mcm.backbones.components import read_json
 from mcm.backbones.folder import INDEX, PipelineFolder
 from mcm.backbones.hub import locate
+from mcm.backbones.json_files import read_json
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import Mode
 from mcm.devices import pick_device, pick_dtype

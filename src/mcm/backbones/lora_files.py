@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcm.backbones.components import check_readable, parse_json, read_json, refuse_pickle
+from mcm.backbones.components import check_readable, refuse_pickle
+from mcm.backbones.json_files import NOTES_FILE, is_number, parse_json, read_json
 from mcm.errors import UserError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
-NOTES_FILE = "mcm.json"
 PEFT_FILE, PEFT_CARD = "adapter_model.safetensors", "adapter_config.json"
 PEFT_PREFIX = "base_model.model"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -248,7 +248,7 @@ def _check_config(config: Mapping[str, Any], where: str) -> None:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) in (int, float) and value > 0  # type: ignore[operator]
+    return is_number(value) and value > 0
 
 
 def _is_expression(text: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mcm.backbones.base import BackboneSpec
+from mcm.backbones.json_files import is_number, is_whole
 from mcm.backbones.latents import VideoCodec
 from mcm.backbones.text import TextEncoder
 from mcm.diffusion import Prediction
@@ -128,15 +128,15 @@ class Native:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+    return is_whole(value) and value > 0
 
 
 def _is_scale(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+    return is_number(value) and value >= 0
 
 
 def _is_guidance(value: object) -> bool:
-    return _is_scale(value) and value >= 1  # type: ignore[operator]
+    return is_number(value) and value >= 1
 
 
 def _is_range(value: object) -> bool:

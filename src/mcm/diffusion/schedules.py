@@ -171,7 +171,8 @@ class FlowSchedule:
             _check_number(config, key, 0)
         for key in ("base_shift", "max_shift"):
             _check_number(config, key, -math.inf)
-        _check_number(config, "shift_terminal", 0, 1)
+        if config.get("shift_terminal") is not None:
+            _check_number(config, "shift_terminal", 0, 1)
         steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal")
         if config.get("use_dynamic_shifting"):
             return cls(_dynamic_shift(config, tokens), steps, terminal)
@@ -258,10 +259,10 @@ def _check_total(config: Mapping[str, Any]) -> None:
 def _check_number(
     config: Mapping[str, Any], key: str, above: float, below: float = math.inf
 ) -> None:
-    value = config.get(key)
-    if value is None and (key not in config or key == "shift_terminal"):
+    if key not in config:
         return
-    if type(value) not in (int, float) or not above < float(str(value)) < below:
+    value = config[key]
+    if type(value) not in (int, float) or not above < value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
         raise UserError(f"{key}: got {value!r}, expected a number above {above:g}{limit}")
 

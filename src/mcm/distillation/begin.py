@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcm.backbones.adapters import add_sum, load_adapter, read_notes
+from mcm.backbones.adapters import add_sum, load_adapter
+from mcm.backbones.json_files import read_notes
 from mcm.backbones.lora_files import adapter_rank
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.variants import LoraVariants

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mcm import __version__
-from mcm.backbones.components import read_json
+from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
 from mcm.evaluation.metric import digits
 from mcm.export.base import Place

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mcm.backbones.components import share_weights
 from mcm.errors import UserError, nearest
 from mcm.export.card import SAMPLES, CardOptions, card
 from mcm.export.comfyui import write_comfyui
@@ -70,8 +71,7 @@ def export_student(
         for path in options.samples:
             (part / SAMPLES).mkdir(exist_ok=True)
             shutil.copy(path, part / SAMPLES / path.name)
-        for file in part.rglob("*.safetensors"):  # which their library keeps from other readers
-            shutil.copymode(part / "README.md", file)
+        share_weights(part / "README.md")
     for text in lacks:
         print(f"mcm: warning: {text}", file=sys.stderr)
     if push:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mcm.backbones.lora_files import NOTES_FILE
+from mcm.backbones.json_files import NOTES_FILE
 from mcm.backbones.native import SAMPLING, TRAINED
 from mcm.export.scheduler import few_step_scheduler
 from mcm.export.student import Exported

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from mcm.backbones.adapters import merge_adapter, read_adapter, read_notes
-from mcm.backbones.components import read_json
+from mcm.backbones.adapters import merge_adapter, read_adapter
 from mcm.backbones.folder import INDEX
 from mcm.backbones.hub import beside_or_hub
-from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, LoraFile
+from mcm.backbones.json_files import NOTES_FILE, read_json, read_notes
+from mcm.backbones.lora_files import LORA_FILE, LoraFile
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.errors import UserError
 from mcm.export.base import Place, said_place

@@ -8,16 +8,14 @@ its own) for the teacher that ``mcm.json`` names. A folder in the layout of diff
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcm.backbones.adapters import read_notes
 from mcm.backbones.hub import beside_or_hub, locate, name_of
-from mcm.backbones.lora_files import LORA_FILE, NOTES_FILE, PEFT_CARD, PICKLED, find_file
+from mcm.backbones.json_files import NOTES_FILE, is_number, is_whole, read_notes
+from mcm.backbones.lora_files import LORA_FILE, PEFT_CARD, PICKLED, find_file
 from mcm.backbones.native import SAMPLING
 from mcm.errors import UserError, nearest
 from mcm.sampling.options import MOST_STEPS
@@ -223,14 +221,6 @@ def _student(folder: Path, notes: Mapping[str, Any], within: str = "") -> Studen
     return Student(folder, StudentCard(**values), notes.get("mode", "lora"))
 
 
-def _is_whole(least: int, most: float = math.inf) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _is_number(above: float, most: float) -> Callable[[object], bool]:
-    return lambda value: type(value) in (int, float) and above < value <= most  # type: ignore[operator]
-
-
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
@@ -238,10 +228,13 @@ def _is_text(value: object) -> bool:
 _USUAL: dict[str, Any] = {"steps": STUDENT_STEPS, "stochasticity": 1.0, "mode": "lora"}
 _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "base": ("the name or folder of its teacher", _is_text),
-    "original_steps": ("a whole number above 0", _is_whole(1)),
-    "timestep_scaling": ("a number above 0", _is_number(0, sys.float_info.max)),
-    "steps": (f"a whole number from 1 to {MOST_STEPS}", _is_whole(1, MOST_STEPS)),
-    "stochasticity": ("a number from 0 to 1", lambda one: one == 0 or _is_number(0, 1)(one)),
+    "original_steps": ("a whole number above 0", lambda one: is_whole(one) and one > 0),
+    "timestep_scaling": ("a number above 0", lambda one: is_number(one) and one > 0),
+    "steps": (
+        f"a whole number from 1 to {MOST_STEPS}",
+        lambda one: is_whole(one) and 1 <= one <= MOST_STEPS,
+    ),
+    "stochasticity": ("a number from 0 to 1", lambda one: is_number(one) and 0 <= one <= 1),
     "motion_adapter": (
         "a folder or OWNER/NAME of a hub",
         lambda one: one is None or _is_text(one),

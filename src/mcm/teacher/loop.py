@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,13 +127,13 @@ def train(
     average = Average(module, config.ema_decay)
     step, seconds = _resume(module, optimizers, average, folder)
     _trim_log(folder, step)
-    start = saved = time.monotonic()
-    past: dict[str, list[float]] = {}
+    saved, past = time.monotonic(), defaultdict[str, list[float]](list)
+    start = saved - seconds  # as if the run had never stopped
     limit = minutes * 60 if minutes else math.inf
     bar_of = progress("train", config.steps, done=step, seconds=minutes and limit)
     with stop_requests() as stop, bar_of as bar:
         for batch in batches_from(step):
-            if stop.asked or step >= config.steps or time.monotonic() - start > limit:
+            if stop.asked or step >= config.steps or time.monotonic() - start > seconds + limit:
                 break
             _set_rates(optimizers, learning_rate(step, config))
             losses = loss_of(batch)
@@ -141,14 +142,13 @@ def train(
             average.update(module, step)
             bar.advance()
             for name, value in losses.items():
-                past.setdefault(name, []).append(float(value.detach()))
+                past[name].append(float(value.detach()))
             if step % config.log_every == 0:
-                _log(folder, step, seconds + time.monotonic() - start, past)
-                past = {}
+                _log(folder, step, time.monotonic() - start, past)
             if time.monotonic() - saved > config.save_minutes * 60:
-                _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
+                _save(module, optimizers, average, folder, step, time.monotonic() - start)
                 saved = time.monotonic()
-        _save(module, optimizers, average, folder, step, seconds + time.monotonic() - start)
+        _save(module, optimizers, average, folder, step, time.monotonic() - start)
     if stop.asked:
         print(f"interrupted at step {step}; saved, the same command goes on", file=sys.stderr)
         raise SystemExit(EXIT_CODE)
@@ -242,7 +242,7 @@ def _trim_log(folder: Path, step: int) -> None:
 
 
 def _log(folder: Path, step: int, seconds: float, past: dict[str, list[float]]) -> None:
-    """Log the means of the losses since the last row or the resumption."""
+    """Log the means of the losses since the last row or the resumption, and forget them."""
     losses = {name: fmean(values) for name, values in past.items()}
     path = folder / "log.csv"
     fresh = not path.exists()
@@ -253,3 +253,4 @@ def _log(folder: Path, step: int, seconds: float, past: dict[str, list[float]]) 
         writer.writerow([step, f"{seconds:.1f}", *(f"{value:.6g}" for value in losses.values())])
     text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
     print(f"step {step}  {seconds:.0f} s  {text}", flush=True)
+    past.clear()
