@@ -146,6 +146,6 @@ def _encoded(images: Path, vae: Path, path: Path) -> LatentCorpus:
 @torch.no_grad()
 def _encode(sample: Sample, vae: AutoencoderDC) -> Tensor:
     """Return the latent of a still, (c, 1, h, w)."""
-    pixels = torch.from_numpy(read_image(sample.media)).permute(2, 0, 1)[None].float()
+    pixels = torch.tensor(read_image(sample.media)).permute(2, 0, 1)[None].float()
     latent: Tensor = vae.encode(pixels / 127.5 - 1).latent * vae.config.scaling_factor
     return latent[0][:, None].half()
