@@ -213,3 +213,11 @@ def test_a_folder_that_lacks_a_component_is_told(tmp_path: Path) -> None:
     (folder / "vae").rmdir()
     with pytest.raises(UserError, match=r"component vae .* is missing"):
         forecast(recipe_of(folder), budget=None)
+
+
+def test_weights_that_are_half_there_are_told(tmp_path: Path) -> None:
+    folder = make_tiny("modelscope", tmp_path)
+    (weights,) = (folder / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-64])
+    with pytest.raises(UserError, match=r"component vae .* cannot be loaded"):
+        forecast(recipe_of(folder), budget=None)

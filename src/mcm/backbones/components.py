@@ -42,7 +42,7 @@ def load_component(folder: Path, name: str, kind: str, dtype: torch.dtype) -> An
         UserError: The component is missing, half there or of other shapes.
     """
     path = component_folder(folder, name, kind)
-    variant = _check_weights(path, name, kind)
+    variant = check_weights(path, name, kind)
     loader = component_class(kind)
     key = "torch_dtype" if _library(kind) == "diffusers" else "dtype"
     try:
@@ -126,11 +126,11 @@ def component_folder(folder: Path, name: str, kind: str) -> Path:
     return path
 
 
-def _check_weights(path: Path, name: str, kind: str) -> str | None:
-    """Return the variant of the weights there, after a look at their number formats.
+def check_weights(path: Path, name: str, kind: str) -> str | None:
+    """Return the variant of the weights there, after a look at their headers.
 
     Raises:
-        UserError: There are pickled weights only, or quantised ones.
+        UserError: There are pickled weights only, quantised ones, or a file that is half there.
     """
     from safetensors import SafetensorError, safe_open
 

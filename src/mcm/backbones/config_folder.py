@@ -1,4 +1,4 @@
-"""A folder of which only configurations are read: models without values, or random ones."""
+"""A folder of which configurations are read, not weights: models without values, or random ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from mcm.backbones.components import (
     broken,
+    check_weights,
     component_class,
     component_folder,
     quiet_libraries,
@@ -49,8 +50,9 @@ class ConfigFolder(PipelineFolder):
         return self.context
 
     def model_at(self, path: Path, kind: str) -> Any:
-        """Make a model of a folder's configuration."""
+        """Make a model of a folder's configuration; of weights that are there, headers are read."""
         component_folder(path.parent, path.name, kind)
+        check_weights(path, path.name, kind)
         read_json(path / "config.json", f"the configuration of component {path.name} ({kind})")
         maker: Any = component_class(kind)
         try:
