@@ -105,9 +105,15 @@ def _best_dtype(device: torch.device) -> torch.dtype:
 
 
 @cache
+def cpu_has_tiles() -> bool:
+    """Return whether the CPU multiplies matrices in bfloat16 by tiles (AMX)."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+@cache
 def _cpu_has_bfloat16() -> bool:
     capabilities = getattr(torch.backends.cpu, "get_cpu_capability", str)()
-    if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
+    if cpu_has_tiles():
         return True
     avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     return bool(avx512 and "AVX512" in capabilities) and _cpu_bfloat16_is_faster()

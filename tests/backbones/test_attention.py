@@ -1,3 +1,4 @@
+import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -35,12 +36,19 @@ def test_self_attention_stays_within_a_sequence() -> None:
     torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_short_and_long_sequences_take_kernels_that_agree() -> None:
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_every_length_and_machine_takes_a_kernel_that_agrees(
+    tiles: bool, dtype: torch.dtype, atol: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcm.backbones.attention.cpu_has_tiles", lambda: tiles)
     query, key, value = (torch.randn(2, 3, length, 8) for length in (5, 700, 700))
     for keys in (16, 700):
         expected = torch.softmax(query @ key[..., :keys, :].mT / 8**0.5, -1) @ value[..., :keys, :]
-        seen = attend(query, key[..., :keys, :], value[..., :keys, :])
-        torch.testing.assert_close(seen, expected, atol=1e-5, rtol=1e-5)
+        given = (query, key[..., :keys, :], value[..., :keys, :])
+        seen = attend(*(states.to(dtype) for states in given))
+        assert seen.dtype == dtype
+        torch.testing.assert_close(seen.float(), expected, atol=atol, rtol=atol)
 
 
 def test_a_transformer_attends_as_with_its_stock_processor() -> None:
