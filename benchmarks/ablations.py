@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from mcm.errors import UserError, nearest
@@ -111,12 +112,10 @@ def trials(
             hint = f"; did you mean {guess}?" if guess else ""
             raise UserError(f"--only: no recipe {name!r} in {recipes}{hint}")
     found = []
-    for name in only or files:
-        for seed in seeds:
-            label = name if len(seeds) == 1 else f"{name} seed {seed}"
-            folder = output / f"{name}-seed{seed}"
-            overrides = (*changes, f"trainer.seed={seed}", f"trainer.output={folder}")
-            found.append(Trial(files[name], label, folder, overrides))
+    for name, seed in dict.fromkeys(product(only or files, seeds)):
+        folder = output / f"{name}-seed{seed}"
+        overrides = (*changes, f"trainer.seed={seed}", f"trainer.output={folder}")
+        found.append(Trial(files[name], f"{name} seed {seed}", folder, overrides))
     return found
 
 

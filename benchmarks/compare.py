@@ -15,25 +15,42 @@ import shlex
 import sys
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from mcm.errors import UserError
 from mcm.evaluation.frechet import FrechetDistance, features, paired_ratio
+from mcm.evaluation.list_protocol import DISTANCES
+from mcm.evaluation.markdown import check_folder_of, table_lines
 from mcm.evaluation.metric import Observations, Result
 from mcm.evaluation.protocol import FluentProtocol
-from mcm.evaluation.runs import observations, read_rows
+from mcm.evaluation.runs import header_of, observations, read_rows
 from mcm.evaluation.suite import run_name
 from mcm.sampling.options import MOST_STEPS
 
 Place = tuple[str, str, int]
 """Another method, a metric and a number of steps."""
 
-METRICS = {m.name: m for m in FluentProtocol().metrics() if isinstance(m, FrechetDistance)}
+METRICS = [m for m in (*FluentProtocol().metrics(), *DISTANCES) if isinstance(m, FrechetDistance)]
+"""Distances of the embedded world, and those of protocols of one's own."""
+
+SAME = ("protocol", "protocol_digest", "judges")
+"""What runs must have in common to be compared."""
 
 
-def ratio(
-    folder: Path, metric: FrechetDistance, one: str, other: str, real: Observations
-) -> Result:
+def metrics_of(folder: Path) -> dict[str, FrechetDistance]:
+    """Return by name the distances that an evaluation's real material allows.
+
+    Raises:
+        UserError: It has none.
+    """
+    there = [m for m in METRICS if (folder / "runs" / str(m.reference)).is_dir()]
+    if not there:
+        raise UserError(f"{folder}: has no runs of real material; expected one of `mcm evaluate`")
+    return {metric.name: metric for metric in reversed(there)}
+
+
+def ratio(folder: Path, metric: FrechetDistance, one: str, other: str) -> Result:
     """Return how many times as far as the other a run is.
 
     Args:
@@ -41,12 +58,13 @@ def ratio(
         metric: Whose features and reference are taken.
         one: Name of a run's folder, as ``fluent-mcm-04``.
         other: What it is divided by.
-        real: What was seen of the metric's reference.
 
     Raises:
-        UserError: A run has no clips, or both have other prompts.
+        UserError: A run has no clips, was judged otherwise than the reference, or both have other
+            prompts.
     """
-    first, second = (seen_of(folder, name, metric.observer) for name in (one, other))
+    names = (one, other, str(metric.reference))
+    first, second, real = (seen_of(folder, name, metric) for name in names)
     shared = sorted(set(first) & set(second))
     if len(shared) < 2:
         raise UserError(f"{folder}: {one} and {other} share {len(shared)} clips, expected two")
@@ -55,16 +73,21 @@ def ratio(
 
 
 @cache
-def seen_of(folder: Path, name: str, observer: str) -> Observations:
-    """Return what an observer saw of a run.
+def seen_of(folder: Path, name: str, metric: FrechetDistance) -> Observations:
+    """Return what a metric's observer saw of a run.
 
     Raises:
-        UserError: It has no clips.
+        UserError: It has no clips, or was judged otherwise than the metric's reference.
     """
-    rows = read_rows(sorted((folder / "runs" / name).glob("*.jsonl")))
+    reference = header_of(_files(folder, str(metric.reference)))
+    rows = read_rows(_files(folder, name), {fact: reference.get(fact) for fact in SAME})
     if not rows:
         raise UserError(f"{folder}: has no run {name!r}; evaluate that model into it first")
-    return observations(rows, observer)
+    return observations(rows, metric.observer)
+
+
+def _files(folder: Path, run: str) -> list[Path]:
+    return sorted((folder / "runs" / run).glob("*.jsonl"))
 
 
 def steps_of(folder: Path, labels: Sequence[str]) -> list[int]:
@@ -78,18 +101,42 @@ def steps_of(folder: Path, labels: Sequence[str]) -> list[int]:
 
 def markdown(found: dict[Place, Result], one: str) -> str:
     """Return a table: other methods by metrics and numbers of steps."""
+    titles = {metric.name: metric.title for metric in METRICS}
     wanted = {place[1:] for place in found}
-    columns = sorted(wanted, key=lambda column: (list(METRICS).index(column[0]), column[1]))
-    lines = ["| " + " | ".join([f"{one} against", *(_head(*column) for column in columns)]) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for other in dict.fromkeys(place[0] for place in found):
-        cells = [_cell(found.get((other, *column))) for column in columns]
-        lines.append("| " + " | ".join([other, *cells]) + " |")
-    return "\n".join(lines)
+    columns = sorted(wanted, key=lambda column: (list(titles).index(column[0]), column[1]))
+    heads = [f"{titles[name]}, {steps} step{'s' * (steps > 1)}" for name, steps in columns]
+    rows = [
+        (other, *(_cell(found.get((other, *column))) for column in columns))
+        for other in dict.fromkeys(place[0] for place in found)
+    ]
+    return "\n".join(table_lines([f"{one} against", *heads], rows))
 
 
-def _head(name: str, steps: int) -> str:
-    return f"{METRICS[name].title}, {steps} step{'s' * (steps > 1)}"
+def compare(
+    folder: Path, one: str, others: Sequence[str], names: Sequence[str]
+) -> dict[Place, Result]:
+    """Compare one method with others at every number of steps that both have.
+
+    Args:
+        folder: Of the evaluation.
+        one: Label of the method.
+        others: Labels of those that it is compared with.
+        names: Of the distances.
+
+    Raises:
+        UserError: Two share no number of steps, or the evaluation has no such distance.
+    """
+    metrics, found = metrics_of(folder), dict[Place, Result]()
+    for name, other in product(names, others):
+        if name not in metrics:
+            raise UserError(f"--metric: {folder} has no {name!r}, only {', '.join(metrics)}")
+        shared = steps_of(folder, (one, other))
+        if not shared:
+            raise UserError(f"{folder}: {one!r} and {other!r} share no number of steps")
+        for steps in shared:
+            runs = run_name(one, steps), run_name(other, steps)
+            found[other, name, steps] = ratio(folder, metrics[name], *runs)
+    return found
 
 
 def _cell(result: Result | None) -> str:
@@ -104,21 +151,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of `mcm evaluate`")
     parser.add_argument("one", help="label of the method")
     parser.add_argument("others", nargs="+", help="labels of those that it is compared with")
-    parser.add_argument("--metric", choices=list(METRICS), nargs="+", default=["fvd"])
+    choices = list(dict.fromkeys(metric.name for metric in METRICS))
+    parser.add_argument("--metric", choices=choices, nargs="+", default=["fvd"])
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
-    found: dict[Place, Result] = {}
     try:
-        for name in asked.metric:
-            metric = METRICS[name]
-            real = seen_of(asked.folder, str(metric.reference), metric.observer)
-            for other in asked.others:
-                for steps in steps_of(asked.folder, (asked.one, other)):
-                    runs = run_name(asked.one, steps), run_name(other, steps)
-                    found[other, name, steps] = ratio(asked.folder, metric, *runs, real)
-        if not found:
-            raise UserError(f"{asked.folder}: no number of steps that {asked.one!r} shares")
+        if asked.output is not None:
+            check_folder_of(asked.output)
+        found = compare(asked.folder, asked.one, asked.others, asked.metric)
     except UserError as error:
         parser.error(str(error))
     table = markdown(found, asked.one)

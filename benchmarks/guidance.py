@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcm.distillation.proxy import REAL, Yardstick
+from mcm.errors import UserError
+from mcm.evaluation.markdown import check_folder_of, table_lines
 from mcm.sampling.pipeline import VideoModel, load
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
@@ -38,13 +40,14 @@ def measure(
 def markdown(found: Found) -> str:
     """Return a table, the lowest score in bold."""
     best = min(found, key=lambda scale: found[scale]["score"])
-    lines = ["| guidance | FVD | shift | FID | motion | score |", "|---|---|---|---|---|---|"]
+    rows = []
     for scale, one in sorted(found.items()):
         score = f"{one['score']:.3f}"
         cells = [f"{scale:g}", f"{one['fvd']:.0f}", f"{one['shift']:.0f}"]
         cells += [f"{one['fid']:.1f}", f"{one['motion']:.0%}"]
-        lines.append("| " + " | ".join([*cells, f"**{score}**" if scale == best else score]) + " |")
-    return "\n".join(lines)
+        rows.append([*cells, f"**{score}**" if scale == best else score])
+    heads = ["guidance", "FVD", "shift", "FID", "motion", "score"]
+    return "\n".join(table_lines(heads, rows))
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -59,7 +62,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
-    model, yardstick = load(asked.model), Yardstick.of(asked.clips, [], asked.real)
+    try:
+        if asked.output is not None:
+            check_folder_of(asked.output)
+        model, yardstick = load(asked.model), Yardstick.of(asked.clips, [], asked.real)
+    except UserError as error:
+        parser.error(str(error))
     found = {}
     for scale in asked.scales:
         found[scale] = measure(model, yardstick, scale, asked.steps, asked.sampler)

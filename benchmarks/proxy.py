@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
+from mcm.evaluation.markdown import table_lines
 
 PREFIX = "proxy/"
 FEWEST = 3
@@ -67,7 +68,7 @@ def students(runs: Sequence[Path], reports: Sequence[Path], steps: int) -> list[
     logs = {run.resolve(): proxies(run) for run in runs}
     found = []
     for report in reports:
-        for row in json.loads(report.read_text(encoding="utf-8"))["runs"]:
+        for row in read_json(report, "a report of `mcm evaluate`").get("runs", []):
             folder = Path(row["model"]).resolve()
             run = next((run for run in logs if run in folder.parents), None)
             if run is not None and row["steps"] == steps:
@@ -77,7 +78,7 @@ def students(runs: Sequence[Path], reports: Sequence[Path], steps: int) -> list[
 
 def _student(folder: Path, log: Mapping[int, dict[str, float]], results: Any) -> Student:
     """Return a point; the proxy is that of the student's step, or the last before it."""
-    card = json.loads((folder / "mcm.json").read_text(encoding="utf-8"))
+    card = read_json(folder / "mcm.json", "the notes of a student")
     step = int(card["training_steps"])
     before = [known for known in log if known <= step]
     if not before:
@@ -110,12 +111,11 @@ def markdown(points: Sequence[Student]) -> str:
     """Return a table: proxy values by metrics, ρ (r, n)."""
     found = correlations(points)
     names = dict.fromkeys(proxy for proxy, _ in found)
-    lines = ["| metric | " + " | ".join(f"proxy {name}" for name in names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    for metric in dict.fromkeys(metric for _, metric in found):
-        cells = [_cell(found.get((name, metric))) for name in names]
-        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        (metric, *(_cell(found.get((name, metric))) for name in names))
+        for metric in dict.fromkeys(metric for _, metric in found)
+    ]
+    return "\n".join(table_lines(["metric", *(f"proxy {name}" for name in names)], rows))
 
 
 def _cell(found: tuple[float, float, int] | None) -> str:

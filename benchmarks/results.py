@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mcm.errors import UserError
+from mcm.evaluation.markdown import check_folder_of, table_lines
 from mcm.evaluation.metric import Result
 from mcm.evaluation.report import cell
 
@@ -53,10 +54,11 @@ def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
     whole = reports[0]
     runs: dict[tuple[str, int], Run] = {}
     for path, report in zip(paths, reports, strict=True):
-        for fact in ("protocol", "count"):
-            if report[fact] != whole[fact]:
+        for fact in ("protocol", "count", "protocol_digest", "judges"):
+            told, first = report.get(fact), whole.get(fact)
+            if told != first and None not in (told, first):
                 raise UserError(
-                    f"{path}: {fact} is {report[fact]!r}, that of {paths[0]} is {whole[fact]!r}; "
+                    f"{path}: {fact} is {told!r}, that of {paths[0]} is {first!r}; "
                     "evaluate all on one protocol"
                 )
         for run in report["runs"]:
@@ -101,7 +103,7 @@ def page(report: Mapping[str, Any], title: str, command: str, figures: Mapping[s
         f"<!-- Made by `{command}`: do not edit. -->",
         "",
         f"Protocol `{report['protocol']}`, {report['count']} clips a row, {report['software']}. "
-        "Every value has its 95 % bootstrap interval; the best of each column is bold. "
+        "Every value has its 95 % bootstrap interval; the best method of each column is bold. "
         f"{FULL.capitalize()} are models at more than {MOST_FEW} steps, and real material. "
         f"The page is made by `{command}`.",
     ]
@@ -114,11 +116,10 @@ def page(report: Mapping[str, Any], title: str, command: str, figures: Mapping[s
                 lines += ["", f"### {_titled(report['metrics'][name])}", "", *table(report, name)]
         if chapter in figures:
             lines += ["", f"![{chapter} over steps]({figures[chapter]})"]
-    lines += ["", "## Commands", "", "| method | steps | command |", "|---|---|---|"]
-    lines += [
-        f"| {run['label']} | {run['steps'] or 'real'} | `{run['command']}` |"
-        for run in report["runs"]
+    commands = [
+        (run["label"], str(run["steps"] or "real"), f"`{run['command']}`") for run in report["runs"]
     ]
+    lines += ["", "## Commands", "", *table_lines(["method", "steps", "command"], commands)]
     return "\n".join(lines) + "\n"
 
 
@@ -147,9 +148,10 @@ def side_by_side(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     best = {metric["name"]: _best(rows.values(), metric, column) for metric in metrics}
     cells = {}
     for label, row in rows.items():
-        (results,) = row.values()
+        ((place, results),) = row.items()
         if any(_has(results.get(name)) for name in names):
-            cells[label] = [_cell(results.get(name), best[name]) for name in names]
+            bold = best if place == column else {}
+            cells[label] = [_cell(results.get(name), bold.get(name)) for name in names]
     return _lines([_titled(metric) for metric in metrics], cells)
 
 
@@ -171,9 +173,7 @@ def table(report: Mapping[str, Any], name: str) -> list[str]:
 
 def _lines(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table whose rows are methods."""
-    rows = [("method", *heads), *((label, *row) for label, row in cells.items())]
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
-    return [head, "|---" * (len(heads) + 1) + "|", *body]
+    return table_lines(["method", *heads], [(label, *row) for label, row in cells.items()])
 
 
 def rows_of(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
@@ -276,6 +276,7 @@ def main(words: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if words is None else words)
     asked = parser.parse_args(words)
     try:
+        check_folder_of(asked.output)
         report = read_reports(asked.reports)
     except UserError as error:
         parser.error(str(error))

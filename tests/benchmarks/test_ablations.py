@@ -79,6 +79,16 @@ def test_every_recipe_is_distilled_with_every_seed_then_all_are_evaluated() -> N
     ]
 
 
+def test_labels_tell_the_seed_so_that_later_seeds_join_the_same_evaluation() -> None:
+    labels = {
+        seeds: [trial.label for trial in found_of(Path("base.yaml"), seeds)]
+        for seeds in ((0,), (0, 1))
+    }
+    assert labels == {(0,): ["base seed 0"], (0, 1): ["base seed 0", "base seed 1"]}
+    twice = ablations.trials(Path("recipes"), ["base", "base"], [0, 0], [], Path("out"))
+    assert len(twice) == 1
+
+
 def test_what_is_finished_is_kept_and_what_was_broken_off_goes_on() -> None:
     finish(found_of(Path("base.yaml")))
     Path("out/no-critic-seed0/checkpoints/step-00000002").mkdir(parents=True)
@@ -101,9 +111,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_afresh() -> None:
 
 def test_a_failure_does_not_end_the_others_and_an_interrupt_does() -> None:
     shell = Shell({"base": 2})
-    assert ablations.work(found_of(), Path("out"), [], shell) == ["base"]
+    assert ablations.work(found_of(), Path("out"), [], shell) == ["base seed 0"]
     assert [line[0] for line in shell.lines] == ["distill", "distill", "evaluate"]
-    assert shell.lines[2][1:2] == ["out/no-critic-seed0/student:label=no-critic"]
+    assert shell.lines[2][1:2] == ["out/no-critic-seed0/student:label=no-critic seed 0"]
     with pytest.raises(SystemExit):
         ablations.work(found_of(), Path("out"), [], Shell({"base": 130}))
 
@@ -123,13 +133,14 @@ def test_a_dry_run_prints_commands_that_can_be_pasted(capsys: pytest.CaptureFixt
         f"mcm distill recipes/base.yaml trainer.seed=0 trainer.output={output}/base-seed0"
     )
     assert evaluate == (
-        f"mcm evaluate {output}/base-seed0/student:label=base -o {output}/evaluation --count 9"
+        f"mcm evaluate '{output}/base-seed0/student:label=base seed 0' "
+        f"-o {output}/evaluation --count 9"
     )
 
 
 def test_the_shipped_ablations_are_all_found(capsys: pytest.CaptureFixture[str]) -> None:
     found = ablations.trials(ablations.RECIPES, [], [0], [], Path("out"))
-    assert {"base", "no-critic", "real-0", "critic-dinov2"} <= {trial.label for trial in found}
+    assert {"base", "no-critic", "real-0", "critic-dinov2"} <= {trial.recipe.stem for trial in found}
     with pytest.raises(SystemExit):
         ablations.main(["--only", "no-critik"])
     assert "did you mean no-critic?" in capsys.readouterr().err

@@ -9,16 +9,17 @@ import pytest
 from benchmarks import compare
 from mcm.evaluation.arrays import pack
 
-FVD = compare.METRICS["fvd"]
+NAMED = {metric.name: metric for metric in reversed(compare.METRICS)}
+FVD = NAMED["fvd"]
 
 
-def run(folder: Path, name: str, shift: float, count: int = 40) -> None:
+def run(folder: Path, name: str, shift: float, count: int = 40, judges: str = "j") -> None:
     """Write a run whose features are those of the same prompts, moved."""
     rng = np.random.default_rng(0)
-    lines = [json.dumps({"model": name})]
+    lines = [json.dumps({"model": name, "judges": {"clips": judges}})]
     for n in range(count):
         packed = pack(rng.normal(size=(1, 4)) + shift)
-        seen = {metric.observer: {"features": packed} for metric in compare.METRICS.values()}
+        seen = {metric.observer: {"features": packed} for metric in compare.METRICS}
         row = {"key": f"{n:05}", "seen": seen}
         lines.append(json.dumps(row))
     path = folder / "runs" / name / "000-of-001.jsonl"
@@ -34,8 +35,7 @@ def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "table.md"
     compare.main([str(tmp_path), "near", "far", "-o", str(file)])
     table = capsys.readouterr().out.strip()
-    real = compare.seen_of(tmp_path, str(FVD.reference), FVD.observer)
-    value = compare.ratio(tmp_path, FVD, "near-04", "far-04", real).value
+    value = compare.ratio(tmp_path, FVD, "near-04", "far-04").value
     assert table.splitlines()[0] == "| near against | FVD, 4 steps |"
     assert table.splitlines()[2].startswith(f"| far | {value:.2f} [")
     assert value == pytest.approx(0.25, abs=0.1)
@@ -47,14 +47,46 @@ def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     run(tmp_path, str(FVD.reference), 0.0)
     run(tmp_path, "near-04", 1.0)
     with pytest.raises(SystemExit):
-        compare.main([str(tmp_path), "near", "nobody"])
-    assert "no number of steps that 'near' shares" in capsys.readouterr().err
+        compare.main([str(tmp_path), "near", "near", "nobody"])
+    assert "'near' and 'nobody' share no number of steps" in capsys.readouterr().err
+
+
+def test_runs_of_other_judges_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, str(FVD.reference), 0.0)
+    run(tmp_path, "near-04", 1.0)
+    run(tmp_path, "far-04", 2.0, judges="others")
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "near", "far"])
+    assert "clips of another run (judges" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_ones_own_protocol_has_distances_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, "real-videos", 0.0, 400)
+    run(tmp_path, "near-04", 1.0)
+    run(tmp_path, "far-04", 2.0)
+    compare.main([str(tmp_path), "near", "far", "--metric", "fvd", "fid_video"])
+    assert "| FVD, 4 steps | FID to video, 4 steps |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "near", "far", "--metric", "fid_flat"])
+    assert "has no 'fid_flat', only" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "a", "b", "-o", str(tmp_path / "no" / "x.md")])
+    assert "make it first" in capsys.readouterr().err
 
 
 def test_several_metrics_stand_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = compare.METRICS["fid_image"]
+    images = NAMED["fid_image"]
     run(tmp_path, str(FVD.reference), 0.0, 400)
     run(tmp_path, str(images.reference), 4.0, 400)
     for name, shift in (("low-04", 1.0), ("high-04", 3.0)):

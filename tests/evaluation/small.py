@@ -79,6 +79,7 @@ class Painter:
     level: int = 200
     weights: str = "a"
     dtype: str = "float32"
+    asked_format: dict[str, str] = field(default_factory=dict)
     breaks_at: int | None = None
     made: list[int] = field(default_factory=list)
 

@@ -53,6 +53,8 @@ def test_a_revision_of_a_hub_is_no_number_of_steps() -> None:
         ("./fluent:guidance=much", "expected a number"),
         ("./fluent@4,five", "'five'"),
         ("./fluent@0", "expected 1 to 50"),
+        ("./fluent@²", "'²'"),
+        ("./fluent:guidance=2,guidance=5", "guidance is given twice"),
         ("./fluent:sampler=unipcc", "./fluent:sampler=unipcc: sampler: 'unipcc' is unknown"),
         ("./fluent:guidance=0.5", "guidance: got 0.5, expected 1"),
         ("./fluent:stochasticity=1.2", "stochasticity: got 1.2, expected 0"),

@@ -24,6 +24,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["nothing"], (0, 1), "no embedded model"),
         (["./m@4", "./m@8"], (0, 1), "two are called 'm'"),
+        (["./m:label=a b", "./m:label=a-b"], (0, 1), "two are called 'a-b' and 'a b'"),
         (["./m"], (2, 2), "expected 0 to 1"),
         (["./m:sampler=unipcc"], (0, 1), "Did you mean 'unipc'"),
     ],
@@ -71,6 +72,38 @@ def test_the_row_of_a_model_has_a_command_and_a_missing_judge_is_told_once(
 def test_a_folder_without_networks_is_refused() -> None:
     with pytest.raises(UserError, match=r"judges: none: no network there"):
         evaluate_models(["./m"], Path("out"), teacher=None, judges=Path("none"))
+
+
+@pytest.mark.parametrize(
+    ("models", "teacher", "message"),
+    [
+        (["./m:guidance=2,label=m@8"], "./m", "is called 'm' as the teacher ./m is"),
+        (["./m@8"], "./m@4", "expected a model without steps"),
+    ],
+)
+def test_a_teacher_keeps_its_name_and_its_steps(
+    models: list[str], teacher: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate_models(models, Path("out"), teacher=teacher, count=2)
+
+
+def test_the_teacher_may_take_part_at_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Suite, "run", lambda self, *_: None)
+    monkeypatch.setattr(Suite, "complete", lambda self: False)
+    assert not evaluate_models(["./m@8"], Path("out"), teacher="./m", count=2).files
+
+
+def test_fewer_real_clips_than_clips_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Suite, "run", lambda self, *_: None)
+    monkeypatch.setattr(Suite, "complete", lambda self: False)
+    with pytest.warns(ModelWarning, match="fewer real clips or stills .*real-poor 2"):
+        evaluate_models(["./m@8"], Path("out"), teacher=None, count=4, real=2)
+
+
+def test_a_protocol_of_ones_own_says_how_much_real_material() -> None:
+    with pytest.raises(UserError, match=r"real: 100: .* `real: 100`"):
+        evaluate_models(["./m"], Path("out"), protocol=Path("x.yaml"), teacher="./m", real=100)
 
 
 def test_judges_do_not_go_with_a_protocol_of_ones_own() -> None:

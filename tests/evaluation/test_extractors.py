@@ -82,6 +82,23 @@ def test_frames_are_cut_to_the_middle_square() -> None:
     torch.testing.assert_close(x, torch.ones_like(x), atol=0.02, rtol=0)
 
 
+def test_a_judge_whose_weights_are_not_all_there_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = save_videomae(tmp_path) / "model.safetensors"
+    kept = {k: v for k, v in load_file(file).items() if "attention.attention" not in k}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"VideoMAEModel: .* random ones would judge"):
+        VideoMaeFeatures(tmp_path, "cpu")
+
+
+def test_other_torchscript_is_told_when_it_is_called(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Identity()).save(str(tmp_path / "identity.pt"))  # type: ignore[no-untyped-call]
+    for kind in (I3dFeatures, InceptionFeatures):
+        with pytest.raises(UserError, match="is not the TorchScript that the field uses"):
+            kind(tmp_path / "identity.pt", "cpu").observe(rising())
+
+
 def test_wrong_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"bad\.pt: not TorchScript"):

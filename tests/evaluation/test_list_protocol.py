@@ -28,6 +28,7 @@ class Grey:
         self.level, self.label, self.steps = level, f"grey-{level}", (4,)
 
         self.model = self.text = self.label
+        self.asked_format: dict[str, str] = {}
 
     def header(self, steps: int) -> dict[str, Any]:
         return {"model": self.label, "steps": steps}

@@ -44,6 +44,28 @@ def test_a_row_torn_by_a_crash_is_made_again(tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    observe_all(make, requests(2), [SecondsPerClip()], path, {"model": "a"})
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, "}{", *rows]) + "\n")
+    with pytest.raises(UserError, match=r"run\.jsonl: line 2 is broken"):
+        read_rows([path])
+
+
+def test_of_resolved_settings_only_those_that_are_asked_for_must_agree(tmp_path: Path) -> None:
+    path, there = tmp_path / "run.jsonl", {"dtype": "float32", "device": "cpu"}
+    observe_all(make, requests(2), [SecondsPerClip()], path, {"model": "a", "resolved": there})
+    assert len(read_rows([path], {"model": "a", "resolved": {"dtype": "float32"}})) == 2
+    with pytest.raises(UserError, match=r"resolved: .*bfloat16"):
+        read_rows([path], {"model": "a", "resolved": {"dtype": "bfloat16"}})
+    other = tmp_path / "other.jsonl"
+    header = {"model": "a", "resolved": {**there, "device": "cuda"}}
+    observe_all(make, requests(2), [SecondsPerClip()], other, header)
+    with pytest.raises(UserError, match="another run"):
+        read_rows([path, other], {"model": "a", "resolved": {"dtype": "float32"}})
+
+
 def test_what_another_part_has_is_not_made_again(tmp_path: Path) -> None:
     made: list[int] = []
 

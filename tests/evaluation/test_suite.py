@@ -74,7 +74,7 @@ def test_the_embedded_world_from_clips_to_table(
     assert table["real-clean-decoded", 0]["watermark"].value == 0
     assert table["real-image", 0]["sharpness"].count > 0
     assert table["real-image", 0]["motion"].count == table["real-poor", 0]["fvd"].count == 0
-    text, files = gallery.shown()["00001"]
+    text, files = gallery.shown(suite.run_names)["00001"]
     assert text == prompt(requests(2)[1].combination)
     assert set(files) == {"teacher-50", "dark-04"}
 
@@ -154,6 +154,14 @@ def test_parts_made_in_another_number_format_are_refused(tmp_path: Path) -> None
     suite = suite_of(tmp_path, Painter("good", dtype="bfloat16"))
     with pytest.raises(UserError, match=r"resolved: .*float32.*bfloat16"):
         run(suite, Part(1, 2))
+
+
+def test_a_finished_run_of_another_number_format_is_refused(tmp_path: Path) -> None:
+    run(suite_of(tmp_path, Painter("good")))
+    run(suite_of(tmp_path, Painter("good", dtype="bfloat16")))  # not asked for: what is there
+    asked = Painter("good", dtype="bfloat16", asked_format={"dtype": "bfloat16"})
+    with pytest.raises(UserError, match=r"resolved: .*float32.*bfloat16"):
+        run(suite_of(tmp_path, asked))
 
 
 def test_without_a_network_the_other_metrics_are_measured(tmp_path: Path) -> None:

@@ -59,3 +59,8 @@ def evaluate(
     found = evaluate_models(*asked, judges, device, dtype)
     for path in found.files:
         typer.echo(path)
+    if not found.files:
+        typer.echo(
+            f"part {part} of {parts} is done, others are not: when they are, run this again "
+            "without --part and --parts for the report"
+        )

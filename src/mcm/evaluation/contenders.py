@@ -90,6 +90,19 @@ class Contender:
             "stochasticity": self.stochasticity,
         }
 
+    @property
+    def asked_format(self) -> dict[str, str]:
+        """What of format and device the user chose; a finished run of others is not this one's."""
+        asked = {"dtype": self.dtype, "device": self.device.partition(":")[0]}
+        return {name: value for name, value in asked.items() if value != "auto"}
+
+    def is_sampled_as(self, other: Contender) -> bool:
+        """Return whether another contender's clips are the same at equal steps."""
+        facts = [
+            (one.guidance, one.sampler, one.stochasticity, one._weights) for one in (self, other)
+        ]
+        return facts[0] == facts[1]
+
     @cached_property
     def _weights(self) -> str:
         return weights_digest(self.model)
@@ -123,8 +136,8 @@ def parse_contender(
     """
     body, steps = _split_steps(text)
     model, _, rest = body.partition(":")
-    find_model(model)
-    options = dict(_option(part, text) for part in rest.split(",") if part)
+    files = find_model(model)
+    options = _read_options(rest, text)
     own_label = " ".join([Path(model).name, *rest.split(",")]).strip()
     contender = Contender(
         model,
@@ -138,6 +151,8 @@ def parse_contender(
         dtype,
     )
     _check_options(contender, text)
+    if files.student is not None:
+        _check_student_steps(contender, files.student.card.original_steps, text)
     return contender
 
 
@@ -157,7 +172,7 @@ def parse_steps(text: str, where: str = "steps") -> tuple[int, ...]:
         UserError: One is not a whole number from 1 to 50.
     """
     words = [word.strip() for word in text.split(",")]
-    wrong = [word for word in words if not word.isdigit()]
+    wrong = [word for word in words if not word.isdecimal()]
     if wrong:
         raise UserError(f"{where}: got {wrong[0]!r} for steps, expected numbers such as 1,2,4,8")
     return tuple(dict.fromkeys(check_steps(int(word), where) for word in words))
@@ -181,6 +196,30 @@ def _check_options(contender: Contender, where: str) -> None:
             check_stochasticity(contender.stochasticity)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _check_student_steps(contender: Contender, trained: int, where: str) -> None:
+    """Refuse steps that a student's grid does not have, before anything is made.
+
+    Raises:
+        UserError: There are such steps.
+    """
+    most = max(contender.steps)
+    if contender.sampler in (None, "consistency") and most > trained:
+        raise UserError(
+            f"{where}: {most} steps, but this student was trained on {trained} timesteps; expected "
+            f"at most {trained} steps"
+        )
+
+
+def _read_options(text: str, where: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, value = _option(part, where)
+        if name in options:
+            raise UserError(f"{where}: {name} is given twice; leave out one")
+        options[name] = value
+    return options
 
 
 def _option(part: str, where: str) -> tuple[str, str]:

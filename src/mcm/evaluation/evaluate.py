@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,20 +9,25 @@ from pathlib import Path
 
 from mcm.devices import pick_device, pick_dtype
 from mcm.errors import UserError
+from mcm.evaluation.checks import (
+    check_labels,
+    check_prompts,
+    check_some,
+    parse_teacher,
+    tell_few,
+    tell_missing,
+)
 from mcm.evaluation.commands import Command
-from mcm.evaluation.contenders import Contender, parse_contender, parse_steps
-from mcm.evaluation.embedded import Request
+from mcm.evaluation.contenders import parse_contender, parse_steps
 from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.list_protocol import ListProtocol
 from mcm.evaluation.networks import Judges
 from mcm.evaluation.protocol import FluentProtocol, Protocol
 from mcm.evaluation.report import write_report
 from mcm.evaluation.runs import OnClip
-from mcm.evaluation.suite import TEACHER_STEPS, Part, Suite
+from mcm.evaluation.suite import Part, Suite
 from mcm.evaluation.table import TableRow
 from mcm.progress import Bar, progress
-from mcm.safety import guard
-from mcm.sampling.options import ModelWarning
 
 TEACHER = "fluent"
 REAL = 2252
@@ -85,30 +89,24 @@ def evaluate_models(
     Warns:
         ModelWarning: Metrics cannot be measured, as a judge's network is not there.
     """
-    _check_some(models)
+    check_some(models)
     number, of = part
     if number >= of:
         raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
     pick_dtype(dtype, pick_device(device))
     named = [parse_contender(text, parse_steps(steps), device, dtype) for text in models]
-    _check_labels(named)
-    master = parse_contender(teacher, (TEACHER_STEPS,), device, dtype) if teacher else None
+    master = parse_teacher(teacher, device, dtype)
+    check_labels(named, master)
     chosen = _protocol(protocol, real, judges)
     if protocol:
-        _check_prompts(chosen.requests(count))
+        check_prompts(chosen.requests(count))
     words = _words(output, teacher, count, real, protocol, judges, device, dtype)
     command = Command(tuple(one.with_steps for one in named), words)
     suite = Suite(output, chosen, tuple(named), count, master, command)
-    _tell_missing(suite)
+    tell_missing(suite)
+    tell_few(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
     return _evaluated(suite, Part(number, of), Gallery(output, keys, chosen.fps))
-
-
-def _check_some(models: Sequence[str]) -> None:
-    if isinstance(models, str) or not models:
-        raise UserError(
-            f"models: got {models!r:.60}, expected a list of at least one, as ['fluent']"
-        )
 
 
 def _evaluated(suite: Suite, part: Part, gallery: Gallery) -> Evaluation:
@@ -149,52 +147,17 @@ def _words(
 def _protocol(path: Path | None, real: int, judges: Path | None) -> Protocol:
     if path is None:
         return FluentProtocol(real, Judges(judges))
+    if real != REAL:
+        raise UserError(
+            f"real: {real}: a protocol of one's own says it itself; write it into {path} as "
+            f"`real: {real}`"
+        )
     if judges is not None:
         raise UserError(
             f"judges: {judges}: a protocol of one's own names its networks itself; leave out one "
             "of judges and protocol"
         )
     return ListProtocol.load(path)
-
-
-def _check_prompts(requests: Sequence[Request]) -> None:
-    """Refuse a list of prompts as a whole before anything is made of it.
-
-    Raises:
-        UserError: The policy does not allow some; names them.
-    """
-    refused = []
-    for request in requests:
-        try:
-            guard.check_prompt(request.prompt)
-        except guard.Refused as error:
-            refused.append((request.prompt, str(error)))
-    if refused:
-        prompts = "; ".join(repr(prompt) for prompt, _ in refused[:5])
-        raise UserError(
-            f"prompts: {len(refused)} of {len(requests)} are refused: {prompts}"
-            f"{'; …' if len(refused) > 5 else ''} ({refused[0][1]}); take them out of the list, "
-            "or change the policy"
-        )
-
-
-def _tell_missing(suite: Suite) -> None:
-    if suite.missing:
-        titles = ", ".join(suite.missing)
-        whys = "; ".join(dict.fromkeys(suite.missing.values()))
-        warnings.warn(
-            f"not measured, as a judge's network is not there: {titles}; {whys}; give their "
-            "folder as --judges FOLDER",
-            ModelWarning,
-            stacklevel=3,
-        )
-
-
-def _check_labels(contenders: Sequence[Contender]) -> None:
-    labels = [contender.label for contender in contenders]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice:
-        raise UserError(f"models: two are called {twice!r}; give one of them :label=another")
 
 
 def _bar_of(name: str, stack: ExitStack) -> OnClip:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mcm.backbones.components import quiet_libraries
 from mcm.devices import pick_device
 from mcm.errors import UserError
 from mcm.evaluation.arrays import pack
@@ -46,7 +47,7 @@ class I3dFeatures:
         """Return ``features`` (1, d)."""
         x_cthw = torch.from_numpy(clip.frames_thwc.copy()).permute(3, 0, 1, 2).float()
         options = {"rescale": True, "resize": True, "return_features": True}
-        features = self.network(x_cthw[None].to(self.device), **options)
+        features = _call_script(self.network, "I3D", x_cthw[None].to(self.device), **options)
         return {"features": pack(features.float().cpu().numpy())}
 
 
@@ -99,7 +100,8 @@ class InceptionFeatures:
         count = min(4, len(clip.frames_thwc))
         chosen = np.linspace(0, len(clip.frames_thwc) - 1, count).round().astype(int)
         x_kchw = torch.from_numpy(clip.frames_thwc[chosen].copy()).permute(0, 3, 1, 2)
-        features = self.network(x_kchw.to(self.device), return_features=True)
+        x_kchw = x_kchw.to(self.device)
+        features = _call_script(self.network, "Inception", x_kchw, return_features=True)
         return {"features": pack(features.float().cpu().numpy())}
 
 
@@ -161,19 +163,46 @@ def _load_script(weights: Path, name: str, device: torch.device) -> Any:
         raise UserError(f"extractor {name}: {weights}: not TorchScript: {reason:.200}") from None
 
 
+def _call_script(network: Any, name: str, x: Tensor, **options: bool) -> Tensor:
+    """Call TorchScript with the options that the field's file takes.
+
+    Raises:
+        UserError: It is another file.
+    """
+    try:
+        features: Tensor = network(x, **options)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"extractor {name}: its file is not the TorchScript that the field uses, which takes "
+            f"{', '.join(options)}: {reason:.200}"
+        ) from None
+    return features
+
+
 def _load_pretrained(folder: Path, kind: str) -> Any:
     import transformers
 
     if not folder.is_dir():
         raise UserError(f"extractor {kind}: {folder}: no such folder; expected its saved model")
     loader = getattr(transformers, kind)
-    options = {} if kind == "AutoTokenizer" else {"use_safetensors": True}
+    expected = "expected the folder that save_pretrained wrote, with safetensors"
     try:
-        loaded = loader.from_pretrained(folder, local_files_only=True, **options)
+        if kind == "AutoTokenizer":
+            return loader.from_pretrained(folder, local_files_only=True)
+        with quiet_libraries():
+            loaded, info = loader.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"extractor {kind}: {folder}: cannot be loaded: {reason:.200}; expected the folder "
-            "that save_pretrained wrote, with safetensors"
+            f"extractor {kind}: {folder}: cannot be loaded: {reason:.200}; {expected}"
         ) from None
-    return loaded if kind == "AutoTokenizer" else loaded.eval()
+    lacking = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
+    if lacking:
+        raise UserError(
+            f"extractor {kind}: {folder}: has no weights of that shape for {lacking[0]}, and "
+            f"{len(lacking) - 1} more; random ones would judge. {expected.capitalize()}"
+        )
+    return loaded.eval()

@@ -5,7 +5,6 @@ Their networks saw real material only and share no weights with any critic.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
 from mcm.evaluation.arrays import pack
 from mcm.evaluation.clips import EvaluationClip
@@ -134,7 +134,10 @@ def clip_net(weights: Path) -> tuple[ClipNet, Vocabulary]:
     facts = weights.with_suffix(".json")
     if not facts.is_file():
         raise UserError(f"vocabulary of the clip judge {facts}: file not found")
-    vocabulary = Vocabulary(json.loads(facts.read_text(encoding="utf-8"))["words"])
+    words = read_json(facts, "the vocabulary of a clip judge").get("words")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{facts}: words: got {str(words)[:60]!r}, expected a list of words")
+    vocabulary = Vocabulary(words)
     network = ClipNet(len(vocabulary))
     load_network(network, weights)
     return network, vocabulary

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcm.evaluation.clips import EvaluationClip
 from mcm.media import save_video
+from mcm.sampling.options import ModelWarning
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,28 @@ class Gallery:
         (folder / "prompt.json").write_text(json.dumps(clip.prompt) + "\n", encoding="utf-8")
         save_video(clip.frames_thwc, folder / f"{run}.webp", fps=self.fps, overwrite=True)
 
-    def shown(self) -> dict[str, tuple[str, dict[str, Path]]]:
-        """Return by key the prompt, and the clip of each run relative to the folder."""
+    def shown(self, runs: Collection[str]) -> dict[str, tuple[str, dict[str, Path]]]:
+        """Return by key the prompt, and the clip of each run relative to the folder.
+
+        Args:
+            runs: Names of the runs; clips of others, of former evaluations, stay out.
+
+        Warns:
+            ModelWarning: There are no clips of some of the requests: their runs were made when
+                fewer were to be shown.
+        """
         found = {}
         for key in self.keys:
             folder = self.folder / "clips" / key
             if (folder / "prompt.json").is_file():
                 prompt = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
-                files = sorted(folder.glob("*.webp"))
+                files = [f for f in sorted(folder.glob("*.webp")) if f.stem in runs]
                 found[key] = (prompt, {f.stem: f.relative_to(self.folder) for f in files})
+        if len(found) < len(self.keys):
+            warnings.warn(
+                f"shown: the page has {len(found)} of {len(self.keys)} prompts, as clips are kept "
+                "when they are made; for more, evaluate into another folder",
+                ModelWarning,
+                stacklevel=2,
+            )
         return found

@@ -41,6 +41,13 @@ from mcm.recipe import read
 
 REAL_VIDEOS, REAL_IMAGES = "real-videos", "real-images"
 
+DISTANCES = (
+    FrechetDistance("fvd", "FVD", "video_features", REAL_VIDEOS),
+    FrechetDistance("fid_video", "FID to video", "image_features", REAL_VIDEOS),
+    FrechetDistance("fid_image", "FID to image", "image_features", REAL_IMAGES),
+)
+"""Fréchet distances, where their networks and real material are there."""
+
 OF_STILLS = frozenset(("fid_video", "clipsim", "sharpness", "near_black"))
 OF_VIDEOS = OF_STILLS | {"fid_image", "warping_error"}
 """What is said of real images and videos beside the models, as the ceiling."""
@@ -102,6 +109,14 @@ class ListProtocol:
             raise UserError(f"{path}: videos: missing; Fréchet distances compare with real ones")
         if file.video_extractor and not file.videos:
             raise UserError(f"{path}: videos: missing; video_extractor compares with real videos")
+        extractor = file.video_extractor.weights if file.video_extractor else None
+        places = {"video_extractor.weights": extractor, "inception": file.inception}
+        for field, place in {**places, "clip": file.clip}.items():
+            if place and not Path(place).exists():
+                raise UserError(
+                    f"{path}: {field}: {place} is not there; expected a local file or folder of "
+                    "the network, as nothing is fetched"
+                )
         return cls(file)
 
     @property
@@ -132,12 +147,13 @@ class ListProtocol:
     def metrics(self) -> list[Metric]:
         """Return what can be measured with the networks and the real material there are."""
         file, metrics = self.file, list[Metric]()
+        fvd, fid_video, fid_image = DISTANCES
         if file.video_extractor:
-            metrics += [FrechetDistance("fvd", "FVD", "video_features", REAL_VIDEOS)]
+            metrics.append(fvd)
         if file.inception and file.videos:
-            metrics += [FrechetDistance("fid_video", "FID to video", "image_features", REAL_VIDEOS)]
+            metrics.append(fid_video)
         if file.inception and file.images:
-            metrics += [FrechetDistance("fid_image", "FID to image", "image_features", REAL_IMAGES)]
+            metrics.append(fid_image)
         if self._similarity:
             metrics += [self._similarity]
         if file.video_extractor:

@@ -134,6 +134,11 @@ class MeanMetric(Metric):
         return bootstrap_mean(np.array(values, dtype=np.float64))
 
 
+def arrow(metric: Metric) -> str:
+    """Return which way is better."""
+    return {"higher": "↑", "lower": "↓", "": ""}[metric.better]
+
+
 def needed(metric: Metric, reference: Observations | None) -> Observations:
     """Return the reference's observations.
 

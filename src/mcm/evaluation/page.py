@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from mcm.evaluation.metric import Metric, Result, digits
+from mcm.evaluation.metric import Metric, Result, arrow, digits
 from mcm.evaluation.table import REAL_STEPS, TableRow
 
 Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
@@ -27,14 +27,25 @@ th:first-child,td:first-child{text-align:left}
 .curves{display:flex;flex-wrap:wrap;gap:1rem}
 figure{margin:0}figcaption{font-size:13px;text-align:center}
 .clips{display:flex;flex-wrap:wrap;gap:.6rem;margin:.4rem 0 1.4rem}
-.clips img{width:128px;height:128px;display:block}
+.clips img{height:128px;display:block}
 .key span{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 1em;vertical-align:-.1em}
 small{color:#666}code{font-size:12px;overflow-wrap:anywhere}
 """
 
 
-def page(rows: Sequence[TableRow], metrics: Sequence[Metric], shown: Shown) -> str:
-    """Return the page as HTML that needs nothing but the clips beside it."""
+def page(
+    rows: Sequence[TableRow], metrics: Sequence[Metric], shown: Shown, head: Sequence[str]
+) -> str:
+    """Return the page as HTML that needs nothing but the clips beside it.
+
+    Args:
+        rows: The table.
+        metrics: Its columns.
+        shown: Prompts, and the file of each run's clip.
+        head: The title, and what is said below it.
+    """
+    title, *told = map(escape, head)
+    intro = "".join(f"<p>{text}</p>" for text in told)
     labels = list(dict.fromkeys(row.label for row in rows))
     colours = {label: _COLOURS[n % len(_COLOURS)] for n, label in enumerate(labels)}
     key = "".join(
@@ -44,7 +55,7 @@ def page(rows: Sequence[TableRow], metrics: Sequence[Metric], shown: Shown) -> s
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Evaluation</title><style>{_STYLE}</style></head><body><h1>Evaluation</h1>"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{intro}"
         f'<h2>Over steps</h2><p class="key">{key}</p><div class="curves">{curves}</div>'
         f"<h2>Values</h2><p><small>With 95 % bootstrap intervals.</small></p>"
         f"{_table(rows, metrics)}<h2>Commands</h2>{_commands(rows)}"
@@ -60,7 +71,7 @@ def _commands(rows: Sequence[TableRow]) -> str:
 
 
 def _table(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
-    heads = "".join(f"<th>{escape(metric.title)}</th>" for metric in metrics)
+    heads = "".join(f"<th>{_titled(metric)}</th>" for metric in metrics)
     body = "".join(
         f"<tr><td>{escape(row.label)}</td><td>{row.steps_text}</td>"
         + "".join(f"<td>{_cell(row.results[metric.name])}</td>" for metric in metrics)
@@ -102,8 +113,12 @@ def _figure(metric: Metric, rows: Sequence[TableRow], colours: Mapping[str, str]
     return (
         f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
         f'aria-label="{escape(metric.title)} over steps">{_axes(points)}{drawn}</svg>'
-        f"<figcaption>{escape(metric.title)}</figcaption></figure>"
+        f"<figcaption>{_titled(metric)}</figcaption></figure>"
     )
+
+
+def _titled(metric: Metric) -> str:
+    return escape(f"{metric.title} {arrow(metric)}".strip())
 
 
 def _curve(

@@ -46,14 +46,17 @@ def read_prompts(path: Path, count: int | None = None) -> list[str]:
 
 
 def _of_csv(path: Path, text: str) -> Iterator[str]:
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     column = next((name for name in _CAPTION_COLUMNS if name in (rows.fieldnames or ())), None)
     if column is None:
         raise UserError(
             f"{path}: has the columns {rows.fieldnames}, expected one of "
             f"{', '.join(_CAPTION_COLUMNS)}"
         )
-    return (row[column] or "" for row in rows)
+    try:
+        return iter([row[column] or "" for row in rows])
+    except csv.Error as error:
+        raise UserError(f"{path}: after line {rows.line_num}: not valid CSV: {error}") from None
 
 
 def _of_json(path: Path, text: str) -> Iterator[str]:
@@ -63,11 +66,22 @@ def _of_json(path: Path, text: str) -> Iterator[str]:
         raise UserError(f"{path}: not valid JSON: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("sentences"), list):
         first: dict[str, str] = {}
-        for sentence in value["sentences"]:
-            first.setdefault(str(sentence["video_id"]), str(sentence["caption"]))
+        for number, sentence in enumerate(value["sentences"]):
+            first.setdefault(*_captioned(sentence, f"{path}: sentences.{number}"))
         return iter(first.values())
     rows = value if isinstance(value, list) else [value]
     return (_text_of(row, path) for row in rows)
+
+
+def _captioned(sentence: Any, where: str) -> tuple[str, str]:
+    """Return video and caption of one of MSR-VTT's sentences."""
+    named = sentence if isinstance(sentence, dict) else {}
+    video, caption = named.get("video_id"), named.get("caption")
+    if not isinstance(video, str | int) or not isinstance(caption, str):
+        raise UserError(
+            f"{where}: got {str(sentence)[:60]!r}, expected an object with video_id and caption"
+        )
+    return str(video), caption
 
 
 def _text_of(row: Any, path: Path) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from mcm import __version__
 from mcm.evaluation.gallery import Gallery
-from mcm.evaluation.metric import Metric, Result, digits
+from mcm.evaluation.markdown import table_lines
+from mcm.evaluation.metric import Metric, Result, arrow, digits
 from mcm.evaluation.page import page
 from mcm.evaluation.suite import Suite
 from mcm.evaluation.table import TableRow
@@ -33,7 +34,7 @@ def write_report(suite: Suite, rows: Sequence[TableRow], gallery: Gallery) -> li
     texts = {
         "report.json": json.dumps(as_dict(suite, rows), indent=2) + "\n",
         "report.md": markdown(suite, rows),
-        "report.html": page(rows, suite.metrics, gallery.shown()),
+        "report.html": page(rows, suite.metrics, gallery.shown(suite.run_names), _head(suite)),
         "protocol.json": json.dumps(protocol, indent=2, ensure_ascii=False) + "\n",
     }
     paths = []
@@ -48,6 +49,8 @@ def as_dict(suite: Suite, rows: Sequence[TableRow]) -> dict[str, Any]:
     """Return the table JSON-ready; what could not be measured is null."""
     return {
         "protocol": suite.protocol.name,
+        "protocol_digest": suite.identity["protocol_digest"],
+        "judges": suite.identity["judges"],
         "count": suite.facts["count"],
         "software": _software(),
         "command": str(suite.command),
@@ -77,15 +80,22 @@ def _finite(result: Result) -> dict[str, float | None]:
 
 def markdown(suite: Suite, rows: Sequence[TableRow]) -> str:
     """Return one table per group of metrics with 95 % intervals, and the command of each row."""
-    lines = [f"# Evaluation {suite.protocol.name}", "", _measured(suite)]
-    for why in dict.fromkeys(suite.missing.values()):
-        titles = ", ".join(title for title, other in suite.missing.items() if other == why)
-        lines += ["", f"Not measured, {why}: {titles}."]
+    title, *told = _head(suite)
+    lines = [f"# {title}", *(line for text in told for line in ("", text))]
     for start in range(0, len(suite.metrics), 4):
         lines += _group(rows, suite.metrics[start : start + 4])
-    lines += ["", "## Commands", "", "| model | steps | command |", "|---|---|---|"]
-    lines += [f"| {row.label} | {row.steps_text} | `{row.command}` |" for row in rows]
+    commands = [(row.label, row.steps_text, f"`{row.command}`") for row in rows]
+    lines += ["", "## Commands", "", *table_lines(["model", "steps", "command"], commands)]
     return "\n".join(lines) + "\n"
+
+
+def _head(suite: Suite) -> list[str]:
+    """Return the title of a report, and what was measured of what and what was not."""
+    lines = [f"Evaluation {suite.protocol.name}", _measured(suite)]
+    for why in dict.fromkeys(suite.missing.values()):
+        titles = ", ".join(title for title, other in suite.missing.items() if other == why)
+        lines.append(f"Not measured, {why}: {titles}.")
+    return lines
 
 
 def _measured(suite: Suite) -> str:
@@ -100,16 +110,10 @@ def _measured(suite: Suite) -> str:
 
 def _group(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> list[str]:
     heads = ["model", "steps", *(f"{m.title} {arrow(m)}".strip() for m in metrics)]
-    lines = ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in rows:
-        cells = [row.label, row.steps_text, *(cell(row.results[m.name]) for m in metrics)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def arrow(metric: Metric) -> str:
-    """Return which way is better."""
-    return {"higher": "↑", "lower": "↓", "": ""}[metric.better]
+    cells = [
+        (row.label, row.steps_text, *(cell(row.results[m.name]) for m in metrics)) for row in rows
+    ]
+    return ["", *table_lines(heads, cells)]
 
 
 def cell(result: Result) -> str:

@@ -25,6 +25,9 @@ Row = dict[str, Any]
 Header = Mapping[str, Any]
 """What identifies a run: model, settings, protocol, judges; JSON-ready."""
 
+RESOLVED = "resolved"
+"""The header's fact of settings, number format and device as the model resolved them."""
+
 Make = Callable[[Request], EvaluationClip]
 """Generates the clip of a request."""
 
@@ -104,9 +107,18 @@ def read_rows(paths: Iterable[Path], header: Header | None = None) -> list[Row]:
         found, some = _read(path)
         if found:
             _check(path, found, expected)
-            expected = found | expected
+            expected = found | expected | {k: found[k] for k in (RESOLVED,) if k in found}
             rows |= some
     return [rows[key] for key in sorted(rows)]
+
+
+def header_of(paths: Iterable[Path]) -> dict[str, Any]:
+    """Return the header of a run's first file that has one; empty where none has.
+
+    Raises:
+        UserError: A file is broken.
+    """
+    return next((found for found, _ in map(_read, paths) if found), {})
 
 
 def observations(rows: Sequence[Row], observer: str) -> Observations:
@@ -148,12 +160,23 @@ def _resume(path: Path, header: Header) -> dict[str, Row]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Row]]:
     """Return header and clips of a file; of one that was never begun, nothing."""
     text = path.read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    lines = [_line(line, f"{path}: line {number}") for number, line in enumerate(whole, 1)]
     return (lines[0] if lines else {}), {row["key"]: row for row in lines[1:]}
 
 
+def _line(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is broken; remove that line, and its clip is made again")
+    return value
+
+
 def _check(path: Path, found: Header, expected: Header) -> None:
-    differing = [name for name in expected if found.get(name) != _as_read(expected[name])]
+    differing = [name for name in expected if _differs(name, found, expected)]
     if differing:
         facts = "; ".join(
             f"{name}: {found.get(name)!r} there, {expected[name]!r} here" for name in differing
@@ -162,6 +185,14 @@ def _check(path: Path, found: Header, expected: Header) -> None:
             f"{path}: holds clips of another run ({facts}); give another output folder, or remove "
             "the file"
         )
+
+
+def _differs(name: str, found: Header, expected: Header) -> bool:
+    """Return whether a fact differs; of resolved settings only those that are expected count."""
+    there, here = found.get(name), _as_read(expected[name])
+    if name == RESOLVED and isinstance(there, dict) and isinstance(here, dict):
+        return any(there.get(key) != value for key, value in here.items())
+    return bool(there != here)
 
 
 def _as_read(value: Any) -> Any:

@@ -18,7 +18,7 @@ from mcm.evaluation.digests import digest_json
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.metric import NOTHING, Metric
 from mcm.evaluation.protocol import Protocol, Reference
-from mcm.evaluation.runs import Header, Make, OnClip, Row, observe_all, read_rows
+from mcm.evaluation.runs import RESOLVED, Header, Make, OnClip, Row, observe_all, read_rows
 from mcm.evaluation.table import REAL_STEPS, TableRow, results_of
 
 TEACHER_STEPS = 50
@@ -106,6 +106,11 @@ class Suite:
         """Return whether every run has all its clips."""
         return all(len(self._rows(run)) == len(run.asked) for run in self._runs())
 
+    @property
+    def run_names(self) -> list[str]:
+        """Names of the models' runs."""
+        return [run_name(contender.label, steps) for contender, steps in self._entries]
+
     def table(self) -> list[TableRow]:
         """Return the results of every run: the models', then real material."""
         others = {name: self._rows(run) for name, run in self._compared_with.items()}
@@ -162,7 +167,7 @@ class Suite:
         return self.protocol.references()
 
     @cached_property
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What every run of this evaluation has in common."""
         facts = self.protocol.facts()
         return {
@@ -197,7 +202,7 @@ class Suite:
     def _header_of(self, name: str, real: Reference) -> Header:
         """Return what identifies a run of real material."""
         weights = {"weights": real.weights} if real.weights else {}
-        return {**self._identity, "model": name, **weights}
+        return {**self.identity, "model": name, **weights}
 
     @cached_property
     def _entries(self) -> list[tuple[Contender, int]]:
@@ -218,7 +223,9 @@ class Suite:
                 clips.show(name, clip)
             return clip
 
-        header = {**self._identity, **contender.header(steps)}
+        header = {**self.identity, **contender.header(steps)}
+        if contender.asked_format:
+            header[RESOLVED] = contender.asked_format
         resolve = partial(contender.resolved, steps, self.protocol)
         return _Run(name, self._requests, self._measured, header, make, resolve)
 
@@ -230,7 +237,7 @@ class Suite:
                 report(number, len(asked))
             return
         path = self.folder / "runs" / run.name / f"{part.number:03}-of-{part.of:03}.jsonl"
-        header = {**run.header, "resolved": run.resolve()}
+        header = {**run.header, RESOLVED: run.resolve()}
         observers = self.protocol.observers(run.metrics)
         observe_all(run.make, asked, observers, path, header, report, self._files(run))
 

@@ -44,14 +44,15 @@ def results_of(
     Args:
         rows: What was seen of the run's clips.
         metrics: What to compute.
-        others: The runs to compare with by name; a metric whose run is empty has no value.
+        others: The runs to compare with by name; a metric whose run is empty, or
+            was refused as a whole, has no value.
     """
     results = {}
     for metric in metrics:
-        compared = others.get(metric.reference or "", ())
+        compared = observations(others.get(metric.reference or "", ()), metric.observer)
         if metric.reference is not None and not compared:
             results[metric.name] = NOTHING
             continue
         seen = observations(rows, metric.observer)
-        results[metric.name] = metric.compute(seen, observations(compared, metric.observer))
+        results[metric.name] = metric.compute(seen, compared)
     return results

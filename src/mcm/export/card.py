@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mcm import __version__
 from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
+from mcm.evaluation.markdown import table_lines
 from mcm.evaluation.metric import digits
 from mcm.export.base import Place
 from mcm.export.comfyui import hint
@@ -126,18 +127,14 @@ def _metrics(report: Path | None) -> list[str]:
             f"{report}: cannot be read as report.json of `mcm evaluate` ({error}); give the file "
             "that it wrote"
         ) from None
-    lines = [_line(["model", "steps", *names]), "|---" * (2 + len(names)) + "|", *rows]
+    lines = table_lines(["model", "steps", *names], rows)
     return ["## Metrics", "", f"Protocol {values.get('protocol')}.", "", *lines, ""]
 
 
-def _row(run: dict[str, Any], names: Sequence[str]) -> str:
+def _row(run: dict[str, Any], names: Sequence[str]) -> list[str]:
     found = (run["results"].get(name, {"value": None})["value"] for name in names)
     cells = ["–" if value is None else digits(float(value)) for value in found]
-    return _line([str(run["model"]), str(run["steps"]), *cells])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return [str(run["model"]), str(run["steps"]), *cells]
 
 
 def _facts(exported: Exported) -> list[str]:
