@@ -140,7 +140,8 @@ def test_a_dry_run_prints_commands_that_can_be_pasted(capsys: pytest.CaptureFixt
 
 def test_the_shipped_ablations_are_all_found(capsys: pytest.CaptureFixture[str]) -> None:
     found = ablations.trials(ablations.RECIPES, [], [0], [], Path("out"))
-    assert {"base", "no-critic", "real-0", "critic-dinov2"} <= {trial.recipe.stem for trial in found}
+    names = {trial.recipe.stem for trial in found}
+    assert {"base", "no-critic", "real-0", "critic-dinov2"} <= names
     with pytest.raises(SystemExit):
         ablations.main(["--only", "no-critik"])
     assert "did you mean no-critic?" in capsys.readouterr().err
