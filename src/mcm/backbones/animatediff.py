@@ -43,6 +43,8 @@ LORA_TARGETS = (
 
 Adapters on the motion modules' ``proj_in`` and ``proj_out`` make stock diffusers crash.
 """
+MOTION_MARK = "motion_modules."
+"""What names of a motion module's weights hold."""
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny")
 _USUAL = Native(16, None, None, 8, guidance=7.5, guidance_range=(7.0, 8.0))
 _SCHEDULER = {

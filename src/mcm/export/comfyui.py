@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mcm.backbones.animatediff import MOTION_MARK
 from mcm.backbones.lora_files import LORA_FILE, A, B
 from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
-from mcm.export.student import MOTION_MARK, Exported, Pairs, half
+from mcm.export.student import Exported, Pairs, half
 
 IMAGE_FILE = "comfyui_image_lora.safetensors"
 MOTION_FILE = "comfyui_motion_lora.safetensors"

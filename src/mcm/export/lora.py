@@ -10,11 +10,12 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mcm.backbones.animatediff import MOTION_MARK
 from mcm.backbones.lora_files import PEFT_CARD, PEFT_FILE, PEFT_PREFIX, A, B
 from mcm.backbones.lora_save import save_lora
 from mcm.errors import UserError
 from mcm.export.scheduler import few_step_scheduler
-from mcm.export.student import MOTION_MARK, Exported
+from mcm.export.student import Exported
 
 OF_PEFT = ("modelscope",)
 """Families whose pipeline has no `load_lora_weights` that works."""

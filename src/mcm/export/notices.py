@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from mcm.backbones.animatediff import MOTION_MARK
 from mcm.diffusion import FlowSchedule
 from mcm.errors import UserError
 from mcm.export.comfyui import left_out
-from mcm.export.student import MOTION_MARK, Exported
+from mcm.export.student import Exported
 
 _AUXILIARY = {"head": "motion head", "critic": "critic"}
 

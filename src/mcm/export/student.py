@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mcm.backbones.adapters import merge_adapter, read_adapter
+from mcm.backbones.animatediff import MOTION_MARK
 from mcm.backbones.folder import INDEX
 from mcm.backbones.hub import beside_or_hub
 from mcm.backbones.json_files import NOTES_FILE, read_json, read_notes
@@ -24,8 +25,6 @@ from mcm.recipe import FILE_NAME
 from mcm.sampling.catalog import ModelFiles, Student, find_model
 
 AUXILIARY = "auxiliary"
-MOTION_MARK = "motion_modules."
-"""In the names of the modules of motion modules."""
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 _OF_A_RUN = "student"
 

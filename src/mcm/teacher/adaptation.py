@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
-from mcm.backbones.animatediff import LORA_TARGETS
+from mcm.backbones.animatediff import LORA_TARGETS, MOTION_MARK
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.lora_files import A
 from mcm.backbones.variants import LoraVariants
@@ -127,7 +127,7 @@ def with_image_layers(video: UNetMotionModel, image: UNet2DConditionModel) -> UN
 
 
 def _image_layers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in state.items() if "motion_modules." not in name}
+    return {name: value for name, value in state.items() if MOTION_MARK not in name}
 
 
 def _encoded(images: Path, vae: Path, path: Path) -> LatentCorpus:

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor
 
+from mcm.backbones.animatediff import MOTION_MARK
 from mcm.backbones.attention import use_folded_attention
 from mcm.devices import best_autocast
 from mcm.diffusion import VarianceSchedule
@@ -150,7 +151,7 @@ def train_motion(
     losses = ClipLosses(network, corpus, states, places, config.seed, settings)
 
     def factor_of(name: str) -> float:
-        return 1.0 if not name.startswith("network.") or "motion_modules." in name else image_factor
+        return 1.0 if not name.startswith("network.") or MOTION_MARK in name else image_factor
 
     train(
         network,
