@@ -82,10 +82,19 @@ def few_step_timesteps(
         UserError: ``num_steps`` is not within 1 .. ``strength`` · ``original_steps``.
     """
     usable = int(original_steps * strength + 1e-9)
+    check_num_steps(num_steps, usable)
+    falling_n = schedule.spaced_timesteps(original_steps).flip(0)[original_steps - usable :]
+    return falling_n[[int(k * usable / num_steps) for k in range(num_steps)]]
+
+
+def check_num_steps(num_steps: int, usable: int) -> None:
+    """Make sure that there are as many training timesteps as sampling steps.
+
+    Raises:
+        UserError: ``num_steps`` is not within 1 .. ``usable``.
+    """
     if not 1 <= num_steps <= usable:
         raise UserError(
             f"steps: {num_steps} sampling steps cannot be chosen among {usable} training "
             f"timesteps; expected a number within 1 .. {usable}."
         )
-    falling_n = schedule.spaced_timesteps(original_steps).flip(0)[original_steps - usable :]
-    return falling_n[[int(k * usable / num_steps) for k in range(num_steps)]]

@@ -11,12 +11,13 @@ from typing import Any
 
 from mcm.backbones.hub import split_name
 from mcm.backbones.pipeline import PipelineBackbone
+from mcm.diffusion.consistency import check_num_steps
 from mcm.errors import UserError, nearest
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.protocol import Protocol
-from mcm.sampling.catalog import find_model
+from mcm.sampling.catalog import Student, find_model
 from mcm.sampling.options import check_guidance, check_steps, check_stochasticity, resolve
 from mcm.sampling.pipeline import VideoModel, load
 from mcm.sampling.samplers import find_sampler
@@ -150,9 +151,7 @@ def parse_contender(
         device,
         dtype,
     )
-    _check_options(contender, text)
-    if files.student is not None:
-        _check_student_steps(contender, files.student.card.original_steps, text)
+    _check_options(contender, files.student, text)
     return contender
 
 
@@ -185,7 +184,7 @@ def weights_digest(model: str) -> str:
     return digest_files(f for f in (files.teacher, student, files.motion_adapter) if f is not None)
 
 
-def _check_options(contender: Contender, where: str) -> None:
+def _check_options(contender: Contender, student: Student | None, where: str) -> None:
     """Refuse now what the sampler would refuse after all that comes before it."""
     try:
         if contender.sampler is not None:
@@ -194,22 +193,10 @@ def _check_options(contender: Contender, where: str) -> None:
             check_guidance(contender.guidance)
         if contender.stochasticity is not None:
             check_stochasticity(contender.stochasticity)
+        if student is not None and contender.sampler in (None, "consistency"):
+            check_num_steps(max(contender.steps), student.card.original_steps)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-
-
-def _check_student_steps(contender: Contender, trained: int, where: str) -> None:
-    """Refuse steps that a student's grid does not have, before anything is made.
-
-    Raises:
-        UserError: There are such steps.
-    """
-    most = max(contender.steps)
-    if contender.sampler in (None, "consistency") and most > trained:
-        raise UserError(
-            f"{where}: {most} steps, but this student was trained on {trained} timesteps; expected "
-            f"at most {trained} steps"
-        )
 
 
 def _read_options(text: str, where: str) -> dict[str, str]:

@@ -134,9 +134,9 @@ class MeanMetric(Metric):
         return bootstrap_mean(np.array(values, dtype=np.float64))
 
 
-def arrow(metric: Metric) -> str:
-    """Return which way is better."""
-    return {"higher": "↑", "lower": "↓", "": ""}[metric.better]
+def titled(metric: Metric) -> str:
+    """Return a metric's title, with an arrow the way that is better."""
+    return metric.title + {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
 
 
 def needed(metric: Metric, reference: Observations | None) -> Observations:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from mcm.evaluation.metric import Metric, Result, arrow, digits
+from mcm.evaluation.metric import Metric, Result, digits, titled
 from mcm.evaluation.table import REAL_STEPS, TableRow
 
 Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
@@ -71,7 +71,7 @@ def _commands(rows: Sequence[TableRow]) -> str:
 
 
 def _table(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> str:
-    heads = "".join(f"<th>{_titled(metric)}</th>" for metric in metrics)
+    heads = "".join(f"<th>{escape(titled(metric))}</th>" for metric in metrics)
     body = "".join(
         f"<tr><td>{escape(row.label)}</td><td>{row.steps_text}</td>"
         + "".join(f"<td>{_cell(row.results[metric.name])}</td>" for metric in metrics)
@@ -113,12 +113,8 @@ def _figure(metric: Metric, rows: Sequence[TableRow], colours: Mapping[str, str]
     return (
         f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
         f'aria-label="{escape(metric.title)} over steps">{_axes(points)}{drawn}</svg>'
-        f"<figcaption>{_titled(metric)}</figcaption></figure>"
+        f"<figcaption>{escape(titled(metric))}</figcaption></figure>"
     )
-
-
-def _titled(metric: Metric) -> str:
-    return escape(f"{metric.title} {arrow(metric)}".strip())
 
 
 def _curve(

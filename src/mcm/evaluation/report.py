@@ -12,7 +12,7 @@ from typing import Any
 from mcm import __version__
 from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.markdown import table_lines
-from mcm.evaluation.metric import Metric, Result, arrow, digits
+from mcm.evaluation.metric import Metric, Result, digits, titled
 from mcm.evaluation.page import page
 from mcm.evaluation.suite import Suite
 from mcm.evaluation.table import TableRow
@@ -109,7 +109,7 @@ def _measured(suite: Suite) -> str:
 
 
 def _group(rows: Sequence[TableRow], metrics: Sequence[Metric]) -> list[str]:
-    heads = ["model", "steps", *(f"{m.title} {arrow(m)}".strip() for m in metrics)]
+    heads = ["model", "steps", *map(titled, metrics)]
     cells = [
         (row.label, row.steps_text, *(cell(row.results[m.name]) for m in metrics)) for row in rows
     ]

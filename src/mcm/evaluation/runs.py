@@ -116,9 +116,14 @@ def header_of(paths: Iterable[Path]) -> dict[str, Any]:
     """Return the header of a run's first file that has one; empty where none has.
 
     Raises:
-        UserError: A file is broken.
+        UserError: It is broken.
     """
-    return next((found for found, _ in map(_read, paths) if found), {})
+    for path in paths:
+        with path.open(encoding="utf-8") as file:
+            line = file.readline()
+        if line.endswith("\n"):
+            return _line(line, f"{path}: line 1")
+    return {}
 
 
 def observations(rows: Sequence[Row], observer: str) -> Observations:

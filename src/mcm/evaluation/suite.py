@@ -144,7 +144,7 @@ class Suite:
     def facts(self) -> dict[str, Any]:
         """What the protocol asks for and compares with, JSON-ready."""
         return {
-            **self.protocol.facts(),
+            **self._asked,
             "count": len(self._requests),
             "references": {name: real.count for name, real in self._references.items()},
             "metrics": [metric.name for metric in self._measured],
@@ -153,6 +153,11 @@ class Suite:
                 for request in self._requests
             ],
         }
+
+    @cached_property
+    def _asked(self) -> dict[str, Any]:
+        """The protocol's facts, among them digests of its networks' files."""
+        return self.protocol.facts()
 
     @cached_property
     def _measured(self) -> list[Metric]:
@@ -169,11 +174,10 @@ class Suite:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What every run of this evaluation has in common."""
-        facts = self.protocol.facts()
         return {
             "protocol": self.protocol.name,
-            "protocol_digest": digest_json({**facts, "judges": None}),
-            "judges": facts["judges"],
+            "protocol_digest": digest_json({**self._asked, "judges": None}),
+            "judges": self._asked["judges"],
         }
 
     @cached_property
