@@ -33,7 +33,7 @@ def test_a_named_number_format_is_taken_as_it_is() -> None:
 def test_auto_takes_bfloat16_only_where_it_pays(
     monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, faster: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(devices, "cpu_has_tiles", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(devices, "_cpu_bfloat16_is_faster", lambda: faster)
