@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from mcm.sampling.clip import Clip
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 PLAIN = "provenance: {sign: false}\nwatermark: {mark: false}\n"
 Seconds = dict[str, float]

@@ -23,7 +23,7 @@ from mcm.data.fluent.captions import prompt
 from mcm.distillation.proxy import combinations
 from mcm.distillation.variant import make_critic
 from mcm.recipe import resolve
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 HELD = 0.25
 JUDGED = 128

@@ -30,7 +30,8 @@ from mcm.evaluation.coherence import FlowAgreement
 from mcm.evaluation.flow import FlowObserver
 from mcm.evaluation.metric import Observations, Result, bootstrap_mean
 from mcm.evaluation.tracking import track
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 Frames = NDArray[np.uint8]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from mcm.distillation.proxy import REAL, Yardstick
 from mcm.errors import UserError
 from mcm.evaluation.markdown import check_folder_of, table_lines
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 

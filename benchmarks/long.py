@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from mcm.diffusion import few_step_timesteps
 from mcm.evaluation.flow import dense_flow, luminance, warping_error
 from mcm.evaluation.metric import Result, bootstrap_mean
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.windows import windows
 
 PROMPTS = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcm.media import save_image
 from mcm.media.layout import contact_sheet
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 PROMPTS = (
     "a fox moving left on a blue background",

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 PROMPT = "a fox moving left on a blue background"
 

@@ -16,7 +16,8 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mcm.evaluation.evaluate import Evaluation
     from mcm.recipe import Recipe
     from mcm.sampling.clip import Clip
-    from mcm.sampling.pipeline import VideoModel, load
+    from mcm.sampling.loading import load
+    from mcm.sampling.pipeline import VideoModel
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,7 @@ _HOMES = {
     "edit": "mcm.api",
     "evaluate": "mcm.api",
     "generate": "mcm.api",
-    "load": "mcm.sampling.pipeline",
+    "load": "mcm.sampling.loading",
     "stream": "mcm.api",
 }
 

@@ -18,7 +18,8 @@ from mcm.recipe import resolve
 from mcm.sampling.checks import check_start
 from mcm.sampling.clip import Clip
 from mcm.sampling.edit_files import read_mask, read_source
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 from mcm.settings import Recipe
 
 if TYPE_CHECKING:

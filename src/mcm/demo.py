@@ -22,7 +22,8 @@ from mcm.media.layout import contact_sheet, side_by_side
 from mcm.recipe import resolve
 from mcm.sampling.catalog import embedded_models
 from mcm.sampling.clip import Clip
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 PROMPT = "a fox moving left on a blue background"
 SEED = 7

@@ -19,7 +19,7 @@ from tests.backbones.tiny_families import load_tiny
 
 from mcm.backbones.loading import load_backbone
 from mcm.errors import UserError
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 PICTURE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
 

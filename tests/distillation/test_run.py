@@ -183,7 +183,7 @@ def test_the_proxy_keeps_the_best_student(
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str) -> None:
-    from mcm.sampling.pipeline import load
+    from mcm.sampling.loading import load
 
     smoke = ROOT / "recipes" / "fluent-smoke.yaml"
     more = ("optimizer.lr=0.1", f"student.mode={mode}")
@@ -206,7 +206,7 @@ def test_the_student_loads_and_generates(world: Path, tmp_path: Path, mode: str)
     ],
 )
 def test_students_of_every_family_generate(world_of, tmp_path: Path, name: str, mode: str) -> None:
-    from mcm.sampling.pipeline import load
+    from mcm.sampling.loading import load
 
     smoke, world = ROOT / "recipes" / "fluent-smoke.yaml", world_of(name)
     more = (

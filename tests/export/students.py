@@ -19,7 +19,7 @@ from mcm.backbones.adapters import save_adapter
 from mcm.backbones.loading import load_backbone
 from mcm.diffusion import FlowSchedule
 from mcm.sampling.denoiser import Denoiser, Noise
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 from mcm.sampling.samplers import Plan, consistency
 
 PROMPT = "a star going up"

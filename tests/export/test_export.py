@@ -29,7 +29,7 @@ from mcm.export.comfyui import EXPERT_FILES, FILE, IMAGE_FILE, MOTION_FILE
 from mcm.export.export import export_student
 from mcm.export.student import Exported
 from mcm.sampling.catalog import find_student
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 FAMILIES = (
     "animatediff",

@@ -9,7 +9,7 @@ from mcm.evaluation.motion import named_motion
 from mcm.evaluation.tracking import track
 from mcm.evaluation.watermark import THRESHOLD, watermark_score
 from mcm.sampling.catalog import embedded_models, find_model
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 PROMPTS: dict[str, Motion] = {
     "a fox moving left on a blue background": "left",

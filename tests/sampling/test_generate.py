@@ -18,7 +18,7 @@ from mcm.errors import IncompleteError, UserError
 from mcm.media import read_metadata, save
 from mcm.safety import guard
 from mcm.safety.guard import Refused
-from mcm.sampling import pipeline
+from mcm.sampling import loading
 from mcm.sampling.generate import generate_files
 from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.requests import GenerateRequest
@@ -35,7 +35,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(monkeypatch: pytest.MonkeyPatch) -> VideoModel:
     """A fake student in the place of every model."""
     fake = make_model("student")
-    monkeypatch.setattr(pipeline, "load", lambda *_: fake)
+    monkeypatch.setattr(loading, "load", lambda *_: fake)
     return fake
 
 
@@ -148,7 +148,7 @@ def test_a_refused_clip_keeps_no_other_from_being_made(
     assert "a-cat-1.mp4 ('a cat', seed 1): clip: refused" in err.splitlines()[-1]
     before = (tmp_path / "out" / names[0]).read_bytes()
     monkeypatch.undo()
-    monkeypatch.setattr(pipeline, "load", lambda *_: model)
+    monkeypatch.setattr(loading, "load", lambda *_: model)
     code, out, err = call(capsys, "generate", *words, "--skip-existing")
     assert (code, out) == (0, f"{tmp_path / 'out' / 'a-cat-1.mp4'}\n")
     assert "3 of 4 clips exist already and stay as they are" in err
@@ -209,7 +209,7 @@ def test_bad_values_need_no_model(
     def load(*_: Any) -> VideoModel:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(pipeline, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     for words in (["--steps", "0"], ["--size", "12"], ["--format", "avi"], ["-o", "fox.avi"]):
         assert call(capsys, "generate", FOX, *words)[0] == 2
     assert call(capsys, "generate", " ")[0] == 2
@@ -236,9 +236,7 @@ def test_python_and_command_line_give_the_same_clip(
 
 
 def test_generation_imports_no_more_than_it_needs() -> None:
-    code = (
-        "import sys, mcm.sampling.generate, mcm.sampling.pipeline, mcm.media; print(*sys.modules)"
-    )
+    code = "import sys, mcm.sampling.generate, mcm.sampling.loading, mcm.media; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

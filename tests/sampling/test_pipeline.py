@@ -16,8 +16,9 @@ from mcm.backbones.adapters import load_adapter, save_adapter
 from mcm.backbones.loading import load_backbone
 from mcm.diffusion import FlowSchedule
 from mcm.errors import UserError
+from mcm.sampling.loading import load
 from mcm.sampling.options import ModelWarning
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.pixels import to_uint8
 
 FOX = "a fox moving left"

@@ -17,7 +17,7 @@ from mcm.errors import UserError
 from mcm.export.export import export_student
 from mcm.sampling import published
 from mcm.sampling.catalog import find_model
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 from mcm.sampling.published import PUBLISHED
 
 TARGETS = [

@@ -16,7 +16,7 @@ import mcm
 from mcm.data.video import read_video
 from mcm.media import read_metadata, save_video
 from mcm.safety.verify import verify
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 from mcm.serving.config import ServeConfig
 from mcm.serving.models import load_models
 

@@ -16,7 +16,8 @@ from mcm.backbones.loading import load_backbone
 from mcm.cli.teacher import app
 from mcm.data.fluent.scene import MOTIONS
 from mcm.diffusion import FlowSchedule
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 from mcm.teacher import transformer as room
 from mcm.teacher.corpus import ClipCorpus, generator_of
 from mcm.teacher.loop import LoopConfig, averaged

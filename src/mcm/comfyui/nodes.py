@@ -17,8 +17,9 @@ from mcm.comfyui.tensors import to_frames, to_images, to_mask
 from mcm.diffusion import FlowSchedule, VarianceSchedule
 from mcm.sampling.clip import Clip
 from mcm.sampling.edit import partial_timesteps
+from mcm.sampling.loading import load
 from mcm.sampling.options import MOST_STEPS
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.pipeline import VideoModel
 
 CATEGORY = "mcm"
 STUDENT = io.Custom("MCM_STUDENT")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mcm import progress as progress_display
-from mcm.backbones.base import BackboneSpec
+from mcm.data.cache_checks import check_image_job, check_video_job
 from mcm.data.cache_files import Encoder
 from mcm.data.cache_jobs import Crop, ImageJob, Job, Loaded, Place, StorageType, VideoJob
 from mcm.data.cache_writer import CacheWriter
@@ -127,7 +127,7 @@ def cache_videos(
     count = spec.frames if frames is None else frames
     size = size or (spec.height, spec.width)
     job = VideoJob(count, rate, interval, size, clip, crop, keep_frames, seed, dtype, window)
-    _check_video_job(job, spec)
+    check_video_job(job, spec)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
     return _make(source, backbone, Path(out), job, effort)
 
@@ -179,8 +179,7 @@ def cache_images(
     spec = backbone.spec
     size = size or (spec.height, spec.width)
     job = ImageJob(size, crop, latents, seed, dtype, window, reconstruct)
-    _check_window(window)
-    _check_size(job.size, spec.spatial_factor)
+    check_image_job(job, spec)
     effort = _Effort(batch_size, samples_per_file, limit, workers, most_bad, progress)
     return _make(source, backbone, Path(out), job, effort)
 
@@ -272,44 +271,3 @@ def _check_effort(effort: _Effort) -> None:
             raise UserError(f"{name}: got {value}, expected 1 or more")
     if not 0 <= effort.most_bad <= 1:
         raise UserError(f"most_bad: got {effort.most_bad}, expected a fraction from 0 to 1")
-
-
-def _check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
-    for name in ("frames", "fps", "frame_interval"):
-        value = getattr(job, name)
-        if value is not None and not value > 0:
-            raise UserError(f"{name}: got {value}, expected more than 0")
-    if not 0 <= job.keep_frames <= job.frames:
-        raise UserError(
-            f"keep_frames: got {job.keep_frames}, expected 0 to {job.frames}, the frames of a clip"
-        )
-    _check_window(job.window)
-    _check_frames(job.frames, spec.frame_step)
-    _check_size(job.size, spec.size_step)
-
-
-def _check_window(window: Window | None) -> None:
-    if window is not None and not window[0] < window[1]:
-        raise UserError(
-            f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below"
-        )
-
-
-def _check_frames(frames: int, step: int) -> None:
-    extra = (frames - 1) % step
-    if extra:
-        low, high = frames - extra, frames - extra + step
-        raise UserError(
-            f"frames: got {frames}, but the backbone encodes one frame and then {step} at a time; "
-            f"the nearest numbers are {low} and {high}"
-        )
-
-
-def _check_size(size: tuple[int, int], factor: int) -> None:
-    for name, value in zip(("height", "width"), size, strict=True):
-        if value < factor or value % factor:
-            nearest = max(factor, round(value / factor) * factor)
-            raise UserError(
-                f"size: {name} {value} is not a multiple of {factor}, the backbone's pixels to a "
-                f"latent or patch; the nearest is {nearest}"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,13 @@ import numpy as np
 from mcm.data.grey import UNIT, Window, stored_values, through_window
 from mcm.data.resize import CENTRE, MOST_PIXELS, Pixels, fit, lay_over
 from mcm.data.samples import SampleError
+from mcm.data.video_times import at_times, every_nth, timed_frames
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_NOT_SEEKABLE = ("gif", "apng")
-_ROUNDING = 0.01
-"""Seconds by which a container may have rounded a time stamp (GIF counts in hundredths)."""
-_FARTHEST = 2.0**62
-"""Ticks beyond the end of every video, which FFmpeg can still count."""
 _NO_OTHER_FILE = {"protocol_whitelist": ""}
 """Content that came as bytes, such as a play list, must not lead to files or addresses."""
 
@@ -52,13 +48,6 @@ class VideoInfo:
     rotation: int
     channels: int
     bits: int
-
-
-@dataclass(frozen=True)
-class _Timed:
-    start: float
-    end: float
-    frame: VideoFrame
 
 
 def probe_video(source: bytes | Path, *, file: str | None = None) -> VideoInfo:
@@ -124,11 +113,11 @@ def read_video(
     """
     file = _name(source, file)
     with _opened(source, file) as (container, stream):
-        timed = _timed_frames(container, stream, start)
+        timed = timed_frames(container, stream, start)
         if fps is None:
-            chosen = _every(timed, frames, frame_interval, start)
+            chosen = every_nth(timed, frames, frame_interval, start)
         else:
-            chosen = _at_times(timed, [start + k / fps for k in range(frames)], 1 / fps)
+            chosen = at_times(timed, [start + k / fps for k in range(frames)], 1 / fps)
         pictures = [_picture(frame, size, anchor, window, file) for frame in chosen]
     if len(pictures) < frames:
         raise _shortage(file, len(pictures), frames, start, fps is None)
@@ -198,77 +187,6 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
         if packet.pts is not None
     ]
     return max(ends, default=0.0)
-
-
-def _timed_frames(container: InputContainer, stream: VideoStream, start: float) -> Iterator[_Timed]:
-    """Yield frames with their times, from the key frame before `start` where seeking works."""
-    if start > 0 and stream.codec_context.name not in _NOT_SEEKABLE:
-        assert stream.time_base is not None
-        origin = stream.start_time or 0
-        ticks = min(float(start / stream.time_base), _FARTHEST)
-        container.seek(origin + int(ticks), stream=stream)
-        frames = _clocked(container, stream)
-        first = next(frames, None)
-        if first is not None and first.start <= start:
-            yield first
-            yield from frames
-            return
-        container.seek(origin, stream=stream)
-    yield from _clocked(container, stream)
-
-
-def _clocked(container: InputContainer, stream: VideoStream) -> Iterator[_Timed]:
-    """Yield frames with start and end in seconds from the beginning of the stream."""
-    rate = stream.average_rate or stream.guessed_rate
-    usual = 1 / float(rate) if rate else 0.04
-    origin = stream.start_time or 0
-    end = 0.0
-    for frame in container.decode(stream):
-        base, start, length = frame.time_base or stream.time_base, end, usual
-        if frame.pts is not None and base is not None:
-            start = float((frame.pts - origin) * base)
-            length = float(frame.duration * base) if frame.duration else usual
-        end = start + length
-        yield _Timed(start, end, frame)
-
-
-def _at_times(timed: Iterable[_Timed], times: list[float], period: float) -> Iterator[VideoFrame]:
-    """Yield for each time the frame then on screen; stop when the video ends before it."""
-    slack = min(_ROUNDING, period / 4)
-    waiting = iter(times)
-    time = next(waiting, None)
-    shown: _Timed | None = None
-    for following in timed:
-        while shown is not None and time is not None and not _begun(following, shown, time, slack):
-            yield shown.frame
-            time = next(waiting, None)
-        if time is None:
-            return
-        shown = following
-    while shown is not None and time is not None:
-        if time >= max(shown.end - slack, shown.start + slack):
-            return
-        yield shown.frame
-        time = next(waiting, None)
-
-
-def _begun(frame: _Timed, before: _Timed, time: float, slack: float) -> bool:
-    return frame.start <= time + min(slack, (frame.start - before.start) / 4)
-
-
-def _every(
-    timed: Iterable[_Timed], frames: int, interval: int, start: float
-) -> Iterator[VideoFrame]:
-    """Yield every `interval`-th frame from the one on screen at `start`."""
-    count = 0
-    for item in timed:
-        if start > 0 and item.end - min(_ROUNDING, (item.end - item.start) / 4) <= start:
-            continue
-        if count % interval == 0:
-            yield item.frame
-        count += 1
-        if count > (frames - 1) * interval:
-            return
 
 
 def _picture(

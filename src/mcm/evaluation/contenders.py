@@ -18,8 +18,9 @@ from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.protocol import Protocol
 from mcm.sampling.catalog import Student, find_model
+from mcm.sampling.loading import load
 from mcm.sampling.options import check_guidance, check_steps, check_stochasticity, resolve
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.samplers import find_sampler
 
 _OPTIONS = ("guidance", "label", "sampler", "stochasticity")

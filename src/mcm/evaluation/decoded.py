@@ -9,7 +9,8 @@ from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Look, RealClips, Request
 from mcm.sampling.catalog import find_model
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 
 
 @dataclass(frozen=True)

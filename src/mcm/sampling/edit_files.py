@@ -18,8 +18,9 @@ from mcm.media.places import check_free
 from mcm.media.save import find_format
 from mcm.safety import guard
 from mcm.sampling.checks import check_start
+from mcm.sampling.loading import load
 from mcm.sampling.options import check_frames, check_prompt, check_seed
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.telling import warnings_to
 
 

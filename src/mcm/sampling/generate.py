@@ -83,7 +83,7 @@ def generate_files(
 
 def _load(request: GenerateRequest, stream: TextIO) -> VideoModel:
     start = time.perf_counter()
-    from mcm.sampling.pipeline import load
+    from mcm.sampling.loading import load
 
     with warnings_to(stream):
         model = load(request.model, request.device, request.dtype)

@@ -12,7 +12,8 @@ from pathlib import Path
 from mcm.backbones.hub import split_name
 from mcm.errors import UserError, nearest
 from mcm.sampling.catalog import STUDENT_FOLDER, ModelFiles, find_model
-from mcm.sampling.pipeline import VideoModel, load
+from mcm.sampling.loading import load
+from mcm.sampling.pipeline import VideoModel
 from mcm.serving.config import ServeConfig
 
 

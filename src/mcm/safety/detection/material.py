@@ -33,7 +33,7 @@ from mcm.safety.detection.traces import LEAST_FRAMES, trace_names, traces
 from mcm.safety.distortions import Distortion, Frames
 from mcm.safety.footage import first_frames
 from mcm.safety.watermark import embed
-from mcm.sampling.pipeline import load
+from mcm.sampling.loading import load
 
 TRAINED: Mapping[str, Distortion] = {
     "none": lambda frames: frames,
