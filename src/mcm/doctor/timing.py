@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from math import prod
+from collections.abc import Callable, Mapping, Sequence
+from math import log, prod
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mcm.doctor.ledger import Operation, Shape
 
-BUDGET = 90.0
+BUDGET = 120.0
 _ENOUGH = 0.02
 
 
@@ -21,23 +21,23 @@ def predict_seconds(operations: Mapping[Operation, int], budget: float = BUDGET)
     """Return the seconds of a step on the CPU.
 
     Products (convolutions, matrix products, attention) are timed by their floating-point
-    operations, all others by the bytes they read. Of each sort, which has half of the budget, those
-    that matter most are run first; when it is spent, the rest are taken to be as fast as those of
-    their function, or else of their sort.
+    operations, all others by the bytes they read. Of each sort those that matter most are run
+    first; when its part of the budget is spent, the rest are taken to be as fast as the one nearest
+    in size of their function, or else of their sort.
 
     Args:
         operations: How often each is called.
-        budget: Seconds to spend on trying.
+        budget: Seconds to spend on trying, four fifths of them on products.
     """
     products = {one: count for one, count in operations.items() if one.flops}
     others = {one: count for one, count in operations.items() if not one.flops}
-    halves = [_seconds_of(sort, budget / 2) for sort in (products, others)]
-    return sum(halves) + _overhead() * sum(operations.values())
+    seconds = _seconds_of(products, 0.8 * budget) + _seconds_of(others, 0.2 * budget)
+    return seconds + _overhead() * sum(operations.values())
 
 
 def _seconds_of(operations: Mapping[Operation, int], budget: float) -> float:
     began, total = time.perf_counter(), 0.0
-    spent: defaultdict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    tried: defaultdict[Any, list[tuple[int, float]]] = defaultdict(list)
     rest: Counter[Operation] = Counter()
     ordered = sorted(operations.items(), key=lambda item: _work(item[0]) * item[1], reverse=True)
     for operation, count in ordered:
@@ -48,12 +48,17 @@ def _seconds_of(operations: Mapping[Operation, int], budget: float) -> float:
             continue
         total += count * seconds
         for kind in (operation.function, None):
-            spent[kind][0] += seconds
-            spent[kind][1] += _work(operation)
+            tried[kind].append((_work(operation), seconds))
     for operation, count in rest.items():
-        seconds, work = spent[operation.function if operation.function in spent else None]
-        total += count * seconds / max(work, 1.0) * _work(operation)
+        alike = tried[operation.function if operation.function in tried else None]
+        total += count * _seconds_by_rate(_work(operation), alike)
     return total
+
+
+def _seconds_by_rate(work: int, tried: Sequence[tuple[int, float]]) -> float:
+    """Return the seconds of some work at the rate of what was tried nearest to it in size."""
+    near, seconds = min(tried, key=lambda one: abs(log(one[0] / work)), default=(1, 0.0))
+    return seconds * work / near
 
 
 def clock() -> Callable[[], float]:
