@@ -11,14 +11,17 @@ from mcm.cli.training_options import Compiled, Minutes, Rate, Steps
 
 app = typer.Typer()
 
+Teacher = Annotated[str, typer.Option(help="Embedded name or folder.")]
+Tuned = Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")]
+
 
 @app.command("tune-decoder")
 def tune_decoder(
     pictures: Annotated[
         list[Path], typer.Argument(help="Folders of videos or images with captions, or shards.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")],
-    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    output: Tuned,
+    teacher: Teacher = "fluent",
     steps: Steps = 3000,
     lr: Rate = 1e-3,
     minutes: Minutes = None,
@@ -35,8 +38,8 @@ def tune_decoder(
 @app.command()
 def tune(
     videos: Annotated[Path, typer.Argument(help="Cache that `mcm data cache` made.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the tuned teacher.")],
-    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    output: Tuned,
+    teacher: Teacher = "fluent",
     steps: Steps = 2000,
     lr: Rate = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Clips in a batch.", min=1)] = 8,
@@ -57,7 +60,7 @@ def tune(
 def adapt(
     images: Annotated[Path, typer.Argument(help="Image shards, or a folder with captions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapted teacher.")],
-    teacher: Annotated[str, typer.Option(help="Embedded name or folder.")] = "fluent",
+    teacher: Teacher = "fluent",
     steps: Steps = 1500,
     lr: Rate = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Images in a batch.", min=1)] = 32,
