@@ -6,6 +6,7 @@ from mcm.backbones.base import BackboneSpec
 from mcm.data.cache_jobs import ImageJob, VideoJob
 from mcm.data.grey import Window
 from mcm.errors import UserError
+from mcm.sampling.options import check_frames
 
 
 def check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
@@ -23,7 +24,7 @@ def check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
             f"keep_frames: got {job.keep_frames}, expected 0 to {job.frames}, the frames of a clip"
         )
     _check_window(job.window)
-    _check_frames(job.frames, spec.frame_step)
+    check_frames(job.frames, spec.frame_step)
     _check_size(job.size, spec.size_step)
 
 
@@ -41,16 +42,6 @@ def _check_window(window: Window | None) -> None:
     if window is not None and not window[0] < window[1]:
         raise UserError(
             f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below"
-        )
-
-
-def _check_frames(frames: int, step: int) -> None:
-    extra = (frames - 1) % step
-    if extra:
-        low, high = frames - extra, frames - extra + step
-        raise UserError(
-            f"frames: got {frames}, but the backbone encodes one frame and then {step} at a time; "
-            f"the nearest numbers are {low} and {high}"
         )
 
 
