@@ -300,6 +300,9 @@ def test_unsafe_and_broken_files_are_refused(saved: Path, backbone: AnimateDiff)
         load_adapter(backbone, pickled, "x")
     with pytest.raises(UserError, match="no such file"):
         load_adapter(backbone, saved / "nothing.safetensors", "x")
+    renamed = pickled.rename(saved / "renamed.safetensors")
+    with pytest.raises(UserError, match=r"renamed\.safetensors: not a safetensors file; pickled"):
+        load_adapter(backbone, renamed, "x")
     half = saved / "half.safetensors"
     half.write_bytes((saved / LORA_FILE).read_bytes()[:-100])
     with pytest.raises(UserError, match="half-downloaded"):

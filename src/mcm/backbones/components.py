@@ -24,6 +24,8 @@ FULL_WEIGHTS = (
 """Names of weights in full precision; those of a variant are ``….fp16.safetensors``."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+_PICKLED = (b"PK\x03\x04", b"\x80\x02")
+"""How files of `torch.save` begin, the present ones and those of before."""
 _REMEDY = "fetch or copy the folder again"
 
 
@@ -112,6 +114,15 @@ def refuse_pickle(path: Path) -> str:
         f"safetensors.torch as s; s.save_file(torch.load('{path.name}', weights_only=True), "
         f"'{path.stem}.safetensors')\""
     )
+
+
+def unreadable_weights(path: Path, error: Exception) -> str:
+    """Return the message on a safetensors file that cannot be read: damaged, or a pickle."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(_PICKLED):
+        return refuse_pickle(path)
+    return f"{path}: broken or half-downloaded ({error}); fetch it again"
 
 
 def component_folder(folder: Path, name: str, kind: str) -> Path:

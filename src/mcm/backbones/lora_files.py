@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcm.backbones.components import check_readable, refuse_pickle
+from mcm.backbones.components import check_readable, refuse_pickle, unreadable_weights
 from mcm.backbones.json_files import NOTES_FILE, is_number, parse_json, read_json
 from mcm.errors import UserError
 
@@ -178,7 +178,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             header = (file.metadata() or {}).get(METADATA, "{}")
     except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: broken or half-downloaded ({error}); fetch it again") from None
+        raise UserError(unreadable_weights(path, error)) from None
     return tensors, parse_json(header, f"{path}: {METADATA}", "a JSON object with r and lora_alpha")
 
 

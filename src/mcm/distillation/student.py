@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
+from mcm.backbones.components import unreadable_weights
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.steps import STUDENT
@@ -111,7 +112,7 @@ def _read_role(folder: Path, role: str) -> dict[str, Tensor]:
     try:
         return {f"{role}.{name}": value for name, value in load_file(path).items()}
     except SafetensorError as error:
-        raise UserError(f"{path}: broken or half-downloaded ({error}); fetch it again") from None
+        raise UserError(unreadable_weights(path, error)) from None
 
 
 def _shape(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
