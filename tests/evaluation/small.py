@@ -82,6 +82,7 @@ class Painter:
     asked_format: dict[str, str] = field(default_factory=dict)
     breaks_at: int | None = None
     made: list[int] = field(default_factory=list)
+    loaded: bool = False
 
     @property
     def model(self) -> str:
@@ -101,4 +102,8 @@ class Painter:
         if request.seed == self.breaks_at:
             raise KeyboardInterrupt
         self.made.append(request.seed)
+        self.loaded = True
         return grey(request, self.level)
+
+    def release(self) -> None:
+        self.loaded = False

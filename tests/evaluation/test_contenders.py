@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,14 @@ def test_a_run_says_what_its_model_resolved_to(tmp_path: Path) -> None:
     assert (facts["sampler"], facts["steps"], facts["guidance"]) == ("ddim", 4, 3.0)
     assert (facts["frames"], facts["height"], facts["width"]) == (4, 32, 32)
     assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
+
+
+def test_a_model_that_is_let_go_is_loaded_again_when_used(tmp_path: Path) -> None:
+    folder = make_tiny_animatediff(tmp_path / "teacher")
+    contender = parse_contender(str(folder), (4,), "cpu", "float32")
+    contender.release()
+    first = weakref.ref(contender.video_model)
+    contender.release()
+    gc.collect()
+    assert first() is None
+    assert contender.video_model is contender.video_model

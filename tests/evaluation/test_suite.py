@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,22 @@ def test_parts_make_the_same_table_and_no_clip_twice(tmp_path: Path) -> None:
     run(last)
     assert [painter.made for painter in painters] == [[0, 1, 2, 3], [0, 2], [1, 3], []]
     assert last.table() == whole.table()
+
+
+def test_one_model_is_loaded_at_a_time(tmp_path: Path) -> None:
+    models = [Painter("a", steps=(1, 2)), Painter("b", steps=(1, 2))]
+    suite, seen = suite_of(tmp_path, *models), []
+
+    def watch(_: str) -> OnClip:
+        return lambda done, of: seen.append(tuple(model.loaded for model in models))
+
+    suite.run(Part(), watch, Gallery(tmp_path, ()))
+    assert [state for state, _ in groupby(seen)] == [
+        (False, False),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
 
 
 def test_a_broken_evaluation_makes_only_what_is_missing(tmp_path: Path) -> None:

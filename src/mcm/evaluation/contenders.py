@@ -62,6 +62,10 @@ class Contender:
         """The model, loaded when first used."""
         return load(self.model, self.device, self.dtype)
 
+    def release(self) -> None:
+        """Let the model go; it is loaded again if it is used again."""
+        self.__dict__.pop("video_model", None)
+
     def header(self, steps: int) -> dict[str, Any]:
         """Return what identifies a run and is known before the model is loaded."""
         return {

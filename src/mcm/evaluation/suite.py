@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -54,6 +55,7 @@ class _Run:
         header: What identifies it and is known before anything is loaded.
         make: Gives a clip.
         resolve: Gives the rest of the header; may load a model.
+        contender: Whose model that is; real material has none.
     """
 
     name: str
@@ -62,6 +64,7 @@ class _Run:
     header: Header
     make: Make
     resolve: Callable[[], Header] = dict
+    contender: Contender | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Suite:
     command: Command = field(default_factory=Command)
 
     def run(self, part: Part, on_clip: Callable[[str], OnClip], clips: ClipSink) -> None:
-        """Generate and observe what no part of the evaluation has yet.
+        """Generate and observe what no part of the evaluation has yet, one model at a time.
 
         Args:
             part: Which share of every run.
@@ -99,8 +102,11 @@ class Suite:
         runs = self._runs(clips)
         for run in runs:
             self._rows(run)
-        for run in runs:
-            self._observe(run, part, on_clip)
+        for contender, group in groupby(runs, lambda run: run.contender):
+            for run in group:
+                self._observe(run, part, on_clip)
+            if contender:
+                contender.release()
 
     def complete(self) -> bool:
         """Return whether every run has all its clips."""
@@ -231,7 +237,7 @@ class Suite:
         if contender.asked_format:
             header[RESOLVED] = contender.asked_format
         resolve = partial(contender.resolved, steps, self.protocol)
-        return _Run(name, self._requests, self._measured, header, make, resolve)
+        return _Run(name, self._requests, self._measured, header, make, resolve, contender)
 
     def _observe(self, run: _Run, part: Part, on_clip: Callable[[str], OnClip]) -> None:
         asked, report = part.take(run.asked), on_clip(run.name)
