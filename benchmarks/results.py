@@ -12,13 +12,13 @@ whose columns are its metrics.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
 from mcm.evaluation.markdown import check_folder_of, table_lines
 from mcm.evaluation.metric import Result
@@ -74,13 +74,10 @@ def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {"protocol", "count", "metrics", "runs"} <= report.keys():
-            return report
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read as a report: {error}") from None
-    raise UserError(f"{path}: no report of `mcm evaluate`, which writes report.json")
+    report = read_json(path, "report.json of `mcm evaluate`")
+    if not {"protocol", "count", "metrics", "runs"} <= report.keys():
+        raise UserError(f"{path}: no report of `mcm evaluate`, which writes report.json")
+    return report
 
 
 def _values(run: Run) -> Any:
