@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tests.evaluation.small import Painter
 from tests.evaluation.standins import save_clip, save_scripts
 
 from mcm.errors import UserError
@@ -21,20 +22,11 @@ from mcm.evaluation.protocol import Protocol
 from mcm.evaluation.suite import Part, Suite
 
 
-class Grey:
+class Grey(Painter):
     """Generates clips of one grey level."""
 
     def __init__(self, level: int) -> None:
-        self.level, self.label, self.steps = level, f"grey-{level}", (4,)
-
-        self.model = self.text = self.label
-        self.asked_format: dict[str, str] = {}
-
-    def header(self, steps: int) -> dict[str, Any]:
-        return {"model": self.label, "steps": steps}
-
-    def resolved(self, steps: int, protocol: Protocol) -> dict[str, Any]:
-        return {}
+        super().__init__(f"grey-{level}", level=level)
 
     def make(self, request: Request, steps: int, protocol: Protocol) -> EvaluationClip:
         assert protocol.size is not None and protocol.frames is not None
