@@ -91,6 +91,7 @@ def test_lines_tell_step_losses_and_memory() -> None:
     lines = stream.getvalue().splitlines()
     assert [line.split("(")[0] for line in lines] == ["distil: 5/10 ", "distil: 7/10 "]
     assert "left" in lines[0] and "motion 0.5, critic 2" in lines[0] and "GiB" in lines[0]
+    assert [line.endswith("finishing") for line in lines] == [False, True]
     assert peak_memory(torch.device("cpu")) > 2**24
 
 

@@ -50,14 +50,18 @@ class Display:
             print(f"distil: {status}", file=self.stream, flush=True)
 
     def status(self, report: Report) -> str:
-        """Return a text such as `20/100 (20%), 1.2/s, 1:07 left, motion 0.02, 3.1 GiB`."""
+        """Return a text such as `20/100 (20%), 1.2/s, 1:07 left, motion 0.02, 3.1 GiB`.
+
+        After the last step the student is still measured and written, which is said.
+        """
         losses = [
             f"{name.removeprefix('loss/')} {report.scalars[name]:.3g}"
             for name in SHOWN
             if name in report.scalars
         ]
         memory = f"{peak_memory(self.device) / 2**30:.1f} GiB"
-        return ", ".join([self.meter.status(), *losses, memory])
+        ending = ["finishing"] if report.last else []
+        return ", ".join([self.meter.status(), *losses, memory, *ending])
 
     def close(self) -> None:
         """Leave the terminal as it was."""
