@@ -88,6 +88,31 @@ def test_the_critic_sees_generated_latents_when_asked(
     torch.testing.assert_close(frames.fake.pixels_n3hw, wanted.fake.pixels_n3hw.detach())
 
 
+def test_captions_are_dropped_on_both_sides_of_the_critic(
+    objective_of: Make, recipe_of: Any, batch: DistillBatch
+) -> None:
+    """A caption that is empty on one side alone would tell the sides apart."""
+    objective = objective_of(recipe_of(data={"images": "toy", "drop_caption": 1.0}))
+    own = batch.condition
+    stills = replace(
+        batch,
+        images_n3hw=torch.zeros(4, 3, 16, 16),
+        image_text_nd=own.pooled_bd,
+        image_latents_bcthw=batch.latents_bcthw[:, :, :1],
+        image_condition=own,
+    )
+    frames = judged_frames(objective, stills, 3)
+    empty = objective.empty.pooled_bd
+    assert torch.equal(frames.real.text_nd, empty.expand(4, -1))
+    assert torch.equal(frames.fake.text_nd, empty.expand(8, -1))
+    draws = objective.trajectories.draw(stills, seeded())
+    dropped = objective.trajectories.drop_image_captions(stills, draws).image_condition
+    assert dropped is not None
+    assert torch.equal(dropped.tokens_bld, objective.empty.tokens_bld.expand(4, -1, -1))
+    kept = objective_of(recipe_of(data={"images": "toy"}))
+    assert torch.equal(judged_frames(kept, stills, 3).real.text_nd, own.pooled_bd)
+
+
 def test_real_latents_only_need_no_generation(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:

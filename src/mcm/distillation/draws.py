@@ -21,7 +21,8 @@ class DrawConfig:
         guidance: Least and greatest w, at the noisy end of the grid if not everywhere.
         clean_guidance: Those at its clean end; in between, in a straight line. ``None``: as there.
         real_fraction: λ_real, the probability of a real latent.
-        drop_caption: Probability of the empty caption.
+        drop_caption: Probability of the empty caption, of clips and images alike: a critic that
+            saw it on one side alone would tell the sides apart by it.
         frames: Pixel frames of a clip.
         judged_frames: Frames of a clip that the critic sees.
         time_weights: Relative probability of equal parts of the grid; ``None`` is uniform.
@@ -57,6 +58,7 @@ class Draws:
         generation_steps: Steps that generated latents take, the same for all of the batch.
         judged_noise_bcthw: The noise on clips as they are judged; ``None`` without.
         judged_level: Part of the time axis at which they are, the same for all of the batch.
+        keep_image_n: Whether an image's caption is kept; ``None`` without images.
         image_index_b: Indices into the solver grid of the images that consistency is asked of.
         image_noise_bcthw: Their noise; both ``None`` without.
     """
@@ -71,6 +73,7 @@ class Draws:
     generation_steps: int = 1
     judged_noise_bcthw: Tensor | None = None
     judged_level: float = 0.0
+    keep_image_n: Tensor | None = None
     image_index_b: Tensor | None = None
     image_noise_bcthw: Tensor | None = None
 
@@ -89,6 +92,7 @@ def draw(
     shape: Sequence[int],
     generator: torch.Generator,
     image_shape: Sequence[int] | None = None,
+    images: int = 0,
 ) -> Draws:
     """Draw one step.
 
@@ -97,6 +101,7 @@ def draw(
         shape: (b, c, t, h, w) of the latents.
         generator: A generator on the CPU, so that every device sees the same draws.
         image_shape: (b, c, 1, h, w) of the latents of images; ``None`` without.
+        images: Images with captions.
     """
     batch = shape[0]
     real_b = torch.rand(batch, generator=generator) < config.real_fraction
@@ -121,6 +126,9 @@ def draw(
         image_index_b = grid_indices(config, image_shape[0], generator)
         noise_bcthw = torch.randn(*image_shape, generator=generator)
         draws = replace(draws, image_index_b=image_index_b, image_noise_bcthw=noise_bcthw)
+    if images:
+        keep_image_n = torch.rand(images, generator=generator) >= config.drop_caption
+        draws = replace(draws, keep_image_n=keep_image_n)
     return draws
 
 

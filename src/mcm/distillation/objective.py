@@ -79,6 +79,7 @@ class MotionConsistency(nn.Module):
             generator: A CPU generator; every random draw is taken from it.
         """
         draws = self.trajectories.draw(batch, generator)
+        batch = self.trajectories.drop_image_captions(batch, draws)
         transition = self.trajectories.transition(batch, draws)
         student = self.student(transition.x_bcthw, transition.start_b, transition.condition)
         target = self.target(transition)

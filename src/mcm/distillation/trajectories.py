@@ -7,7 +7,7 @@ takes one guided step on those of clips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -86,7 +86,20 @@ class Trajectories:
         )
         stills = batch.image_latents_bcthw if consistency.image_weight > 0 else None
         image_shape = None if stills is None else stills.shape
-        return draw(config, shape, generator, image_shape).to(batch.latents_bcthw.device)
+        images = 0 if batch.image_text_nd is None else len(batch.image_text_nd)
+        draws = draw(config, shape, generator, image_shape, images)
+        return draws.to(batch.latents_bcthw.device)
+
+    def drop_image_captions(self, batch: DistillBatch, draws: Draws) -> DistillBatch:
+        """Replace the captions drawn of a batch's images by the empty one."""
+        keep_n, text_nd, condition = draws.keep_image_n, batch.image_text_nd, batch.image_condition
+        if keep_n is None or text_nd is None:
+            return batch
+        empty_nd = self.empty.expand(len(text_nd)).pooled_bd
+        if condition is not None:
+            condition = self._captions(condition, keep_n)
+        text_nd = select(keep_n, text_nd, empty_nd)
+        return replace(batch, image_text_nd=text_nd, image_condition=condition)
 
     def transition(self, batch: DistillBatch, draws: Draws) -> Transition:
         """Noise the clean latents and let the teacher take its guided step."""
