@@ -55,6 +55,19 @@ def test_half_written_ones_are_not_seen(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == [whole]
 
 
+def test_a_run_that_goes_on_from_before_sets_later_ones_aside(tmp_path: Path) -> None:
+    """They are neither the latest nor counted, and what comes instead is not removed for them."""
+    for step in (3, 7, 8):
+        write(tmp_path, step, keep=9)
+    aside = checkpoints.set_aside(tmp_path, 3)
+    assert [path.name for path in aside] == ["set-aside-step-00000007", "set-aside-step-00000008"]
+    assert all(load(path).card.step > 3 for path in aside)
+    write(tmp_path, 4, keep=1)
+    assert [path.name for path in present(tmp_path)] == ["step-00000004"]
+    write(tmp_path, 8, keep=9)
+    assert len(checkpoints.set_aside(tmp_path, 4)) == 1
+
+
 def test_a_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trainer.resume: no checkpoint in .*checkpoints"):
         find(tmp_path, "latest")

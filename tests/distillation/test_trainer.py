@@ -134,11 +134,23 @@ def test_a_signal_saves_and_ends(trainer_of, recipe_of, number: int) -> None:
     witness = Witness(2, lambda: os.kill(os.getpid(), number))
     outcome = trainer.run([witness])
     assert (outcome.interrupted, outcome.step, witness.closed) == (True, 3, 1)
+    assert [(seen.step, seen.last, seen.interrupted) for seen in witness.reports] == [
+        (1, False, False),
+        (2, False, False),
+        (3, True, True),
+    ]
+    assert not any(seen.due(3) for seen in witness.reports)
     assert checkpoints.load(outcome.checkpoint).card.step == 3
     assert signal.getsignal(number) == before
     resumed = trainer_of(recipe)
     resumed.restore(checkpoints.load(outcome.checkpoint))
     assert resumed.run().step == 6
+
+
+def test_a_signal_after_the_last_step_comes_too_late(trainer_of, recipe_of) -> None:
+    witness = Witness(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = trainer_of(recipe_of(trainer={"steps": 2})).run([witness])
+    assert (outcome.interrupted, outcome.step) == (False, 2)
 
 
 def test_time_limit_ends_and_saves(trainer_of, recipe_of) -> None:

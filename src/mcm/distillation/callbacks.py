@@ -18,6 +18,7 @@ class Report:
         scalars: Losses, gradient norms, rates and the seconds of the step, by name.
         skipped: Updates left out so far.
         last: Whether the loop ends here.
+        interrupted: Whether the user ends it: nothing long is begun.
     """
 
     step: int
@@ -25,6 +26,11 @@ class Report:
     scalars: Mapping[str, float]
     skipped: int
     last: bool
+    interrupted: bool = False
+
+    def due(self, every: int) -> bool:
+        """Return whether what takes time is due: every so many steps and at the end."""
+        return not self.interrupted and (self.step % every == 0 or self.last)
 
 
 class Callback(Protocol):

@@ -30,6 +30,7 @@ WEIGHTS, OPTIMIZER, CARD = "weights.safetensors", "optimizer.safetensors", "chec
 FORMAT = 1
 _NAME = re.compile(r"step-\d{8,}")
 _PARTIAL = ".part"
+_ASIDE = "set-aside-"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def structure(recipe: Recipe) -> dict[str, Any]:
         clips = recipe.clip_critic
         for name in ("backbone", "representation", "width"):
             values[f"clip_critic.{name}"] = getattr(clips, name)
+    if student.interpolate < 1:  # the start is made anew, and must be the same
+        values |= {"student.init": student.init, "trainer.seed": recipe.trainer.seed}
     if student.mode == "lora":
         values |= {"student.rank": student.rank, "student.alpha": student.alpha}
     if critic.weight > 0:
@@ -128,6 +131,23 @@ def present(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
     found = folder.iterdir() if folder.is_dir() else []
     return sorted(path for path in found if _NAME.fullmatch(path.name))
+
+
+def set_aside(folder: Path, step: int) -> list[Path]:
+    """Rename the checkpoints after a step, which a run that goes on from it makes anew.
+
+    They are no longer the run's own, neither the latest nor counted among those that stay.
+
+    Returns:
+        Their new paths.
+    """
+    moved = []
+    for path in present(folder):
+        if int(path.name.removeprefix("step-")) > step:
+            target = folder / f"{_ASIDE}{path.name}"
+            shutil.rmtree(target, ignore_errors=True)
+            moved.append(path.rename(target))
+    return moved
 
 
 def remove_partial(folder: Path) -> None:

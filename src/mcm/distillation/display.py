@@ -60,7 +60,7 @@ class Display:
             if name in report.scalars
         ]
         memory = f"{peak_memory(self.device) / 2**30:.1f} GiB"
-        ending = ["finishing"] if report.last else []
+        ending = ["finishing"] if report.last and not report.interrupted else []
         return ", ".join([self.meter.status(), *losses, memory, *ending])
 
     def close(self) -> None:

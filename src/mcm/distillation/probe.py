@@ -99,7 +99,7 @@ class Probe:
 
     def after_step(self, report: Report) -> None:
         """Measure when due."""
-        if report.step % self.every and not report.last:
+        if not report.due(self.every):
             return
         errors = self.measure(self.student)
         self.log.scalars(report.step, {f"probe/{name}": value for name, value in errors.items()})

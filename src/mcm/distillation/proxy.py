@@ -140,7 +140,7 @@ class Proxy:
 
     def after_step(self, report: Report) -> None:
         """Measure when due, and keep the student if it is the best."""
-        if report.step % self.every and not report.last:
+        if not report.due(self.every):
             return
         found = self.measure()
         self.log.scalars(report.step, {f"proxy/{name}": value for name, value in found.items()})

@@ -35,7 +35,7 @@ class Outcome:
 
     Attributes:
         step: Finished steps of the whole run.
-        interrupted: Whether Ctrl-C or SIGTERM ended it.
+        interrupted: Whether Ctrl-C or SIGTERM ended it, sent to any of its processes.
         checkpoint: The last checkpoint.
     """
 
@@ -126,7 +126,7 @@ class Trainer:
             self.step * passes, section.steps * passes, self.recipe.data.workers
         )
         clock = _Clock(self.recipe)
-        stop = self.step >= section.steps
+        stop, interrupted = self.step >= section.steps, False
         saved = None
         while not stop:
             began = time.monotonic()
@@ -135,14 +135,14 @@ class Trainer:
             interrupted, late, due = self._agree(request.asked, *clock.ask())
             stop = interrupted or late or self.step >= section.steps
             scalars["seconds"] = time.monotonic() - began
-            report = Report(self.step, section.steps, scalars, self.guard.total, stop)
-            for callback in [] if interrupted else callbacks:
+            report = Report(self.step, section.steps, scalars, self.guard.total, stop, interrupted)
+            for callback in callbacks:
                 callback.after_step(report)
             saved = None
             if stop or due or self.step % (section.checkpoint_every or self.step + 1) == 0:
                 saved = self.save()
                 clock.saved()
-        return Outcome(self.step, request.asked, saved or self.save())
+        return Outcome(self.step, interrupted, saved or self.save())
 
     def _update(self, stream: Iterator[DistillBatch]) -> dict[str, float]:
         """Make one optimiser step, or leave it out where something is not finite."""

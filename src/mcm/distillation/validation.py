@@ -111,7 +111,7 @@ class Validation:
 
     def after_step(self, report: Report) -> None:
         """Make the clips when due."""
-        if report.step % self.every == 0 or report.last:
+        if report.due(self.every):
             self.make(report.step)
 
     def make(self, step: int) -> list[Path]:
