@@ -2,7 +2,9 @@
 
 import csv
 import io
+import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from tests.distillation.toy import SHAPE
 
 from mcm.distillation.callbacks import Report
 from mcm.distillation.display import Display, peak_memory
-from mcm.distillation.logs import CsvLog, Recorder, open_logs
+from mcm.distillation.logs import CsvLog, Recorder, WandbLog, open_logs
 from mcm.distillation.probe import CollapseWarning, Probe, X0Error
 from mcm.distillation.sheet import LINE, Row, save_animation, save_sheet
 from mcm.distillation.steps import STUDENT
@@ -80,6 +82,22 @@ def test_tensorboard_is_the_default_and_none_is_csv_only(tmp_path: Path) -> None
         logs.close()
         assert rows(folder / "log.csv") == [["1", "loss", "1"]]
         assert len(list(folder.rglob("events*"))) == events
+
+
+def test_a_resumed_run_is_the_same_one_at_the_tracker(tmp_path: Path, monkeypatch) -> None:
+    class Tracker:
+        asked: ClassVar[list[dict[str, Any]]] = []
+
+        def init(self, **options: Any) -> None:
+            self.asked.append(options)
+
+    monkeypatch.setitem(sys.modules, "wandb", Tracker())
+    for folder in ("a", "a", "b"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        WandbLog(tmp_path / folder, {"steps": 3})
+    first, again, other = (options["id"] for options in Tracker.asked)
+    assert first == again != other
+    assert all(options["resume"] == "allow" for options in Tracker.asked)
 
 
 def test_lines_tell_step_losses_and_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from mcm.data.files import write_atomically
 from mcm.distillation.callbacks import Log, Report
 
 CSV_FILE = "log.csv"
+WANDB_FILE = "wandb-id.txt"
 CSV_FIELDS = ("step", "name", "value")
 
 
@@ -80,7 +82,12 @@ class WandbLog:
 
         self._wandb: Any = wandb
         self._run: Any = wandb.init(
-            project="mcm", name=folder.name, dir=str(folder), config=dict(config), resume="allow"
+            project="mcm",
+            name=folder.name,
+            dir=str(folder),
+            config=dict(config),
+            id=_run_id(folder / WANDB_FILE),
+            resume="allow",
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -158,3 +165,10 @@ def open_logs(tracker: str, folder: Path, step: int, config: Mapping[str, Any]) 
     elif tracker == "wandb":
         sinks.append(WandbLog(folder, config))
     return Logs(sinks)
+
+
+def _run_id(file: Path) -> str:
+    """Return the id of this folder's run at the tracker; drawn and written the first time."""
+    if not file.is_file():
+        write_atomically(file, secrets.token_hex(8).encode())
+    return file.read_text(encoding="utf-8")
