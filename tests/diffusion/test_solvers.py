@@ -22,6 +22,7 @@ from mcm.diffusion import (
     few_step_timesteps,
     guide,
 )
+from mcm.errors import UserError
 
 SCHEDULES = {"variance": VarianceSchedule.from_betas(), "flow": FlowSchedule(shift=3.0)}
 SEEDS = st.integers(0, 2**31)
@@ -47,6 +48,15 @@ def test_the_grid_walks_down_to_zero(steps: int) -> None:
 def test_the_grid_of_fifty_steps() -> None:
     grid = SolverGrid.evenly(SCHEDULES["variance"], 50)
     assert grid.timesteps_n.tolist() == list(range(19, 1000, 20))
+
+
+def test_a_grid_that_leaves_out_the_noisy_end_is_refused() -> None:
+    """⌊T/N⌋ of 501 points is 1: they would end at timestep 500, where half the signal is left."""
+    for points, near in ((300, 250), (501, 500), (600, 500)):
+        with pytest.raises(UserError, match=f"got {points}, whose last point .* such as {near}"):
+            SolverGrid.evenly(SCHEDULES["variance"], points)
+    assert SolverGrid.evenly(SCHEDULES["variance"], 30).timesteps_n[-1] == 989
+    assert SolverGrid.evenly(SCHEDULES["flow"], 501).timesteps_n[-1] == 1000
 
 
 @pytest.mark.parametrize(("points", "segments"), [(20, 4), (20, 3), (50, 8), (7, 7), (10, 1)])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ SMALL = [
     "consistency.grid_points=8",
     "critic.backbone=scratch",
     "critic.width=8",
+    "critic.frames_per_clip=2",
     "optimizer.warmup_steps=0",
     "trainer.batch_size=2",
     "trainer.gradient_accumulation=1",
@@ -285,6 +287,45 @@ def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:
     distill(recipe)
     with pytest.raises(UserError, match="holds a run already"):
         distill(recipe)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.frames=5", r"data.frames: got 5, but .*videos was made with 4; remove the field"),
+        ("data.size=[16, 16]", r"data.size: got \(16, 16\), but .* made with \(32, 32\)"),
+        ("data.fps=3", r"data.fps: got 3.0, but .* made with 8.0; .* `mcm data cache --fps`"),
+        ("critic.frames_per_clip=5", r"critic.frames_per_clip: got 5, but .* have 4 frames"),
+    ],
+)
+def test_what_does_not_fit_the_clips_is_refused(
+    world: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    more = (override, "critic.weight=1")
+    with pytest.raises(UserError, match=message):
+        distill(resolve(smoke, overrides(world, tmp_path / "out", 1, *more)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_teacher_are_refused(world: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(world / "images", images)
+    index = json.loads((images / "index.json").read_text())
+    index["backbone"]["encoders"]["text_encoder"] = "another"
+    (images / "index.json").write_text(json.dumps(index))
+    more = (f"data.images={images}", "critic.weight=1")
+    with pytest.raises(UserError, match=r"images: the cache was made with another backbone"):
+        recipe = ROOT / "recipes" / "fluent-smoke.yaml"
+        distill(resolve(recipe, overrides(world, tmp_path / "out", 1, *more)))
+
+
+def test_the_start_of_an_interpolated_student_may_not_change(world: Path, tmp_path: Path) -> None:
+    smoke = ROOT / "recipes" / "fluent-smoke.yaml"
+    half = overrides(world, tmp_path / "half", 2, "student.interpolate=0.5")
+    distill(resolve(smoke, [*half, "trainer.steps=1"]))
+    with pytest.raises(UserError, match=r"trainer.seed is 0 there and 5 in the recipe"):
+        distill(resolve(smoke, [*half, "trainer.resume=latest", "trainer.seed=5"]))
 
 
 def test_another_teacher_is_refused(world: Path, tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def test_segments_are_compared_where_they_end(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
     """Within a segment DDIM leads to its end; what is there already stays; the last is clean."""
-    objective = objective_of(recipe_of(consistency={"segments": 5, "grid_points": 10}))
+    settings = {"consistency": {"segments": 5, "grid_points": 10}}
+    objective = objective_of(recipe_of(**settings, trajectories={"self_generation_steps": 5}))
     scatter(objective)
     index_b = torch.tensor([9, 8, 0, 1])
     draws = replace(objective.trajectories.draw(batch, seeded()), index_b=index_b)
@@ -99,7 +100,8 @@ def test_one_segment_is_the_whole_trajectory(
 def test_segments_are_sampled_without_fresh_noise(
     objective_of: Make, recipe_of: Any, batch: DistillBatch
 ) -> None:
-    objective = objective_of(recipe_of(consistency={"segments": 2}))
+    steps = {"self_generation_steps": 2}
+    objective = objective_of(recipe_of(consistency={"segments": 2}, trajectories=steps))
     scatter(objective)
     found = objective.trajectories.generate([5], SHAPE, batch.condition[:1], 2)
     with objective.backbone.using(STUDENT), torch.no_grad():

@@ -24,7 +24,7 @@ EXTRAS = {
 
 MEMORY_ADVICE = {
     "distill": "lower trainer.batch_size (raise trainer.gradient_accumulation by as much), "
-    "critic.frames_per_clip or data.frames",
+    "critic.frames_per_clip, or cache shorter or smaller clips (mcm data cache --frames, --size)",
     "generate": "lower --batch-size, --frames or --size, or use --dtype bfloat16",
     "data": "lower --batch-size",
 }

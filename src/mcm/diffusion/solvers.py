@@ -16,6 +16,7 @@ from torch import Tensor
 from mcm.diffusion.consistency import few_step_timesteps
 from mcm.diffusion.levels import NoiseLevel, per_sample
 from mcm.diffusion.schedules import Schedule
+from mcm.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +35,21 @@ class SolverGrid:
 
     @classmethod
     def evenly(cls, schedule: Schedule, steps: int) -> SolverGrid:
-        """N evenly spaced points ending at the noisiest timestep.
+        """N evenly spaced points ending at the noisiest timestep, or within a step of it.
 
         Raises:
-            UserError: ``steps`` does not fit on the schedule.
+            UserError: ``steps`` does not fit on the schedule: rounding would leave out more of its
+                noisy end, where sampling starts.
         """
         timesteps_n = schedule.spaced_timesteps(steps)
+        total = schedule.num_timesteps
+        if timesteps_n[-1] < total - total / steps:
+            divisors = [n for n in range(2, total + 1) if total % n == 0]
+            near = min(divisors, key=lambda n: abs(n - steps))
+            raise UserError(
+                f"consistency.grid_points: got {steps}, whose last point would be timestep "
+                f"{int(timesteps_n[-1])}; give a divisor of the schedule's {total}, such as {near}"
+            )
         previous_n = torch.cat([torch.zeros_like(timesteps_n[:1]), timesteps_n[:-1]])
         return cls(schedule, timesteps_n, previous_n)
 

@@ -16,6 +16,7 @@ from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
 from mcm.distillation.begin import add_variants, begin_auxiliary, check_family, worn_hash
 from mcm.distillation.feed import Feed
+from mcm.distillation.fit import check_caches
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.student import AUXILIARY, write_auxiliary
 from mcm.distillation.trainer import Outcome, Trainer
@@ -52,8 +53,7 @@ def distill(recipe: Recipe) -> Path:
     if resumed is not None:
         checkpoints.check_fits(resumed, recipe, backbone_identity)
     feed = Feed.open(recipe, accelerator.num_processes, accelerator.process_index)
-    feed.videos.check_backbone(backbone)
-    _check_clips(feed, backbone)
+    check_caches(feed, backbone, recipe)
     watchers = Watchers.prepare(recipe, backbone, accelerator.device)
     backbone.free_encoders()
     empty = feed.videos.unconditional().to(accelerator.device)
@@ -64,7 +64,9 @@ def distill(recipe: Recipe) -> Path:
         trainer.restore(resumed)
     if accelerator.is_main_process:
         save(recipe, output)
-        checkpoints.remove_partial(output / checkpoints.FOLDER)
+        checkpoints.remove_partial(trainer.folder)
+        for path in checkpoints.set_aside(trainer.folder, trainer.step):
+            print(f"set aside, as the run goes on from before it: {path}", file=sys.stderr)
     callbacks = watchers.callbacks(trainer) if accelerator.is_main_process else []
     outcome = trainer.run(callbacks)
     return _finish(outcome, trainer, recipe)
@@ -129,16 +131,6 @@ def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None
             "it (once it has a checkpoint), or give another folder"
         )
     return None
-
-
-def _check_clips(feed: Feed, backbone: PipelineBackbone) -> None:
-    shape = tuple(feed.videos.batch([0]).latents_bcthw.shape[1:])
-    channels = backbone.spec.latent_channels
-    if shape[0] != channels:
-        raise UserError(
-            f"data.videos: latents have {shape[0]} channels, the teacher's have {channels}; make "
-            "the cache with this teacher"
-        )
 
 
 def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:

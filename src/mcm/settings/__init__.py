@@ -67,4 +67,38 @@ class Recipe(Section):
             raise ValueError(
                 "consistency.image_weight: needs images; give their cache as data.images"
             )
+        self._check_weights()
+        self._check_generated()
         return self
+
+    def _check_weights(self) -> None:
+        """Refuse losses that move nothing."""
+        critics = (("critic", self.critic), ("clip_critic", self.clip_critic))
+        for name, section in critics if self.motion.weight == 0 else ():
+            if section.weight > 0 and section.most_pull is not None:
+                raise ValueError(
+                    f"{name}.most_pull: is in multiples of the motion loss's pull, but "
+                    "motion.weight is 0; set it to null, or give motion.weight"
+                )
+        weights = (self.motion.weight, self.consistency.image_weight)
+        if not any((*weights, self.critic.weight, self.clip_critic.weight)):
+            raise ValueError(
+                "motion.weight: leaves nothing to learn, as all losses have weight 0; give one"
+            )
+
+    def _check_generated(self) -> None:
+        """Refuse self-generated latents that the student cannot make."""
+        points, segments = self.consistency.grid_points, self.consistency.segments
+        for steps in self.trajectories.self_generation_steps:
+            if self.trajectories.real_fraction == 1:
+                return
+            if steps > points:
+                raise ValueError(
+                    f"trajectories.self_generation_steps: has {steps}, more than "
+                    f"consistency.grid_points ({points})"
+                )
+            if steps % segments:
+                raise ValueError(
+                    f"trajectories.self_generation_steps: has {steps}, no multiple of "
+                    f"consistency.segments; such a student is for {segments} steps"
+                )

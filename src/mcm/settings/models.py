@@ -72,11 +72,14 @@ class DataSection(Section):
     """Images a batch, for critic and `consistency.image_weight`; null: as many as judged frames, or
     without a critic as clips."""
     frames: Count | None = None
-    """Frames of a clip; null: the teacher's own number."""
+    """Frames of a clip in `videos`, which must be so; null: as they are there."""
     fps: Positive | None = None
-    """Frames per second of a clip; null: the teacher's own rate."""
+    """Their frames per second; null: as they are there."""
     size: Size | None = None
-    """Height and width in pixels; null: the teacher's own size."""
+    """Their height and width in pixels; null: as they are there.
+
+    `mcm doctor`, which needs no cache, takes the teacher's own for a null.
+    """
     workers: CountOrZero = 0
     """Processes that read ahead; 0 reads in the training process."""
     drop_caption: Fraction = 0.0

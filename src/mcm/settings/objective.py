@@ -38,7 +38,7 @@ class MotionSection(Section):
 class ConsistencySection(Section):
     """The consistency function and the teacher's solver."""
 
-    grid_points: Annotated[int, Field(ge=1, le=1000)] = 20
+    grid_points: Annotated[int, Field(ge=2, le=1000)] = 20
     """Solver steps that divide the teacher's trajectory."""
     loss: Literal["huber", "l2"] = "huber"
     """Distance d of the motion consistency loss."""
@@ -93,6 +93,8 @@ class ConsistencySection(Section):
             raise ValueError("segments: is more than grid_points")
         if self.time_weights is not None and not sum(self.time_weights) > 0:
             raise ValueError("time_weights: has no positive number")
+        if len(self.time_weights or ()) > self.grid_points:
+            raise ValueError("time_weights: has more parts than grid_points")
         return self
 
 
