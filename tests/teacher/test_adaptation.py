@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,21 @@ from tests.backbones.tiny import make_tiny_animatediff
 
 from mcm.backbones.adapters import load_adapter
 from mcm.backbones.loading import load_backbone
+from mcm.data.samples import Sample
 from mcm.errors import UserError
-from mcm.teacher.adaptation import _add_lora, _encoded, _write_lora, image_unet, with_image_layers
+from mcm.sampling.catalog import find_model
+from mcm.teacher.adaptation import (
+    _add_lora,
+    _check_same,
+    _write_lora,
+    adapt_to_images,
+    image_unet,
+    with_image_layers,
+)
 from mcm.teacher.denoiser import make_image_unet, make_motion_adapter
+from mcm.teacher.loop import LoopConfig
+
+TEACHER = find_model("fluent").teacher
 
 
 def video_unet() -> UNetMotionModel:
@@ -66,5 +79,28 @@ def test_lora_is_written_for_the_image_layers_alone(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("file,caption\n")
-    with pytest.raises(UserError):
-        _encoded(tmp_path, tmp_path, tmp_path / "images.safetensors")
+    with pytest.raises(UserError, match="no samples"):
+        adapt_to_images(TEACHER, tmp_path, tmp_path / "out", LoopConfig(steps=1))
+
+
+def test_a_teacher_of_another_kind_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    teacher = make_tiny_animatediff(tmp_path / "teacher")
+    with pytest.raises(UserError, match=r"vae/config.json: _class_name: got 'AutoencoderKL'"):
+        adapt_to_images(teacher, tmp_path / "none", tmp_path / "out", LoopConfig(steps=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_with_what_it_began_with_alone(tmp_path: Path) -> None:
+    card, teacher = tmp_path / "run" / "made.json", tmp_path / "teacher"
+    card.parent.mkdir()
+    teacher.mkdir()
+    (teacher / "a.json").write_text("{}")
+    sample = Sample("a", "a cat", b"pixels", "a.png")
+    _check_same(card, teacher, [sample])
+    _check_same(card, teacher, [sample])
+    for other in (replace(sample, caption="a dog"), replace(sample, media=b"others")):
+        with pytest.raises(UserError, match="began with other images"):
+            _check_same(card, teacher, [other])
+    (teacher / "a.json").write_text("[]")
+    with pytest.raises(UserError, match="began with another teacher"):
+        _check_same(card, teacher, [sample])

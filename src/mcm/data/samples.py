@@ -67,6 +67,10 @@ class Sample:
         """Suffix of the file, lower case, without the dot."""
         return PurePosixPath(self.file).suffix.lower().lstrip(".")
 
+    def content(self) -> bytes:
+        """Return the content of the file."""
+        return self.media if isinstance(self.media, bytes) else self.media.read_bytes()
+
 
 class SampleSource(Protocol):
     """Samples in an order that is the same every time.

@@ -106,7 +106,7 @@ class ShardWriter:
             OSError: The disk is full or the folder cannot be written.
         """
         _check_key(sample)
-        media = sample.media if isinstance(sample.media, bytes) else sample.media.read_bytes()
+        media = sample.content()
         text = json.dumps({"caption": sample.caption, **sample.metadata}, ensure_ascii=False)
         if self._samples >= self.max_samples or self._bytes >= self.max_bytes:
             self._shard.close()

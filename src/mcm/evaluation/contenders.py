@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mcm.backbones.hub import split_name
+from mcm.backbones.lora_files import adapter_rank
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.diffusion.consistency import check_num_steps
+from mcm.digests import digest_files
 from mcm.errors import UserError, nearest
 from mcm.evaluation.clips import EvaluationClip
-from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.protocol import Protocol
 from mcm.sampling.catalog import Student, find_model
@@ -143,6 +144,8 @@ def parse_contender(
     body, steps = _split_steps(text)
     model, _, rest = body.partition(":")
     files = find_model(model)
+    if files.student is not None and files.student.mode == "lora":
+        adapter_rank(files.student.folder)  # a broken file is told before anything is made
     options = _read_options(rest, text)
     own_label = " ".join([Path(model).name, *rest.split(",")]).strip()
     contender = Contender(

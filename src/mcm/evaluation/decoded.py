@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from mcm.digests import digest_files
 from mcm.evaluation.clips import EvaluationClip
-from mcm.evaluation.digests import digest_files
 from mcm.evaluation.embedded import Look, RealClips, Request
 from mcm.sampling.catalog import find_model
 from mcm.sampling.loading import load

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,11 @@ from mcm.data.image import read_image
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
 from mcm.data.video import read_video
+from mcm.digests import digest_files, digest_json
 from mcm.errors import UserError
 from mcm.evaluation.black import NearBlackRate
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import FlowAgreement, FlowError, WarpingError
-from mcm.evaluation.digests import digest_files, digest_json
 from mcm.evaluation.diversity import Diversity
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.extractors import (
@@ -242,14 +243,16 @@ class ListProtocol:
 
     def _real_video(self, request: Request) -> EvaluationClip:
         sample, file = self._videos[request.seed], self.file
+        place = f"{file.videos}: {sample.file}"
         frames = read_video(
-            sample.media, frames=file.frames, fps=file.fps, size=file.size, file=sample.file
+            sample.media, frames=file.frames, fps=file.fps, size=file.size, file=place
         )
         return EvaluationClip(request.key, frames, sample.caption)
 
     def _real_image(self, request: Request) -> EvaluationClip:
         sample = self._images[request.seed]
-        image = read_image(sample.media, size=self.file.size, file=sample.file)
+        place = f"{self.file.images}: {sample.file}"
+        image = read_image(sample.media, size=self.file.size, file=place)
         return EvaluationClip(request.key, np.asarray(image)[None], sample.caption)
 
 
@@ -265,4 +268,7 @@ def _samples(place: str | None, most: int) -> list[Sample]:
 
 
 def _digest(samples: Sequence[Sample]) -> str:
-    return digest_json([[sample.key, sample.caption] for sample in samples])
+    """Return a digest of names, captions and content: other clips under old names are others."""
+    return digest_json(
+        [[s.key, s.caption, sha256(s.content()).hexdigest()] for s in samples],
+    )

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from mcm.digests import digest_files
 from mcm.errors import UserError
-from mcm.evaluation.digests import digest_files
 
 PACKAGE = Path(__file__).parents[1] / "weights" / "judges"
 

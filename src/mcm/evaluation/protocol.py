@@ -9,12 +9,12 @@ from typing import Protocol as Interface
 
 from mcm.data.fluent.pack import DEFAULT_PACK
 from mcm.data.fluent.scene import FPS, FRAME_SIZE, FRAMES
+from mcm.digests import digest_files, digest_json
 from mcm.evaluation.alignment import TextAlignment
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import FlowAgreement, FlowError
 from mcm.evaluation.concept import ConceptRate
 from mcm.evaluation.decoded import DecodedClips
-from mcm.evaluation.digests import digest_files, digest_json
 from mcm.evaluation.diversity import Diversity
 from mcm.evaluation.embedded import PROTOCOL, RealClips, RealStills, Request, requests
 from mcm.evaluation.features import ClipFeatures, FrameFeatures
@@ -22,6 +22,7 @@ from mcm.evaluation.frechet import FrechetDistance
 from mcm.evaluation.judge import default_metrics, observers_of
 from mcm.evaluation.metric import Metric, Observer
 from mcm.evaluation.networks import TRAINED_BY, Judges, Network
+from mcm.evaluation.refused import RefusedRate
 from mcm.evaluation.speed import SecondsPerClip
 
 REAL_VIDEO, REAL_IMAGE, REAL_FLAT = "real-poor", "real-image", "real-flat"
@@ -146,8 +147,8 @@ class FluentProtocol:
         The clips are poor ones, others of the same prompts, those decoded; clean ones, and others
         decoded.
         """
-        compared = {FlowAgreement.name, FlowError.name, SecondsPerClip.name}
-        of_clips = frozenset(metric.name for metric in self.metrics()) - compared
+        of_models = {m.name for m in (FlowAgreement, FlowError, SecondsPerClip, RefusedRate)}
+        of_clips = frozenset(metric.name for metric in self.metrics()) - of_models
         poor, clean = DecodedClips("poor"), DecodedClips("clean")
         return {
             REAL_VIDEO: Reference(self.real, RealClips("poor").clip, of_clips),

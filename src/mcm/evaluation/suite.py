@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
+from mcm.digests import digest_json
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import TEACHER
 from mcm.evaluation.commands import Command
 from mcm.evaluation.contenders import Contender
-from mcm.evaluation.digests import digest_json
 from mcm.evaluation.embedded import Request
 from mcm.evaluation.metric import NOTHING, Metric
 from mcm.evaluation.protocol import Protocol, Reference

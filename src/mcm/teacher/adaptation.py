@@ -6,27 +6,33 @@ and motion on videos one after the other, where MCM keeps them apart in one stag
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC, UNet2DConditionModel, UNetMotionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mcm.backbones.adapters import save_adapter
 from mcm.backbones.animatediff import LORA_TARGETS, MOTION_MARK
+from mcm.backbones.folder import SCHEDULER as SCHEDULER_FILE
+from mcm.backbones.json_files import read_json
 from mcm.backbones.loading import load_backbone
 from mcm.backbones.lora_files import A
 from mcm.backbones.variants import LoraVariants
+from mcm.data.files import write_atomically
 from mcm.data.image import read_image
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
+from mcm.digests import digest_files, digest_json
 from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.teacher.assemble import copy_all_but_network
 from mcm.teacher.corpus import LatentCorpus
-from mcm.teacher.denoiser import train_on_frames
+from mcm.teacher.denoiser import SCHEDULER, train_on_frames
 from mcm.teacher.loop import LoopConfig
 
 _LOOKS = "looks"
@@ -39,6 +45,7 @@ _IMAGE_KEYS = (
     "cross_attention_dim",
     "norm_num_groups",
 )
+_NOISE_KEYS = ("num_train_timesteps", "beta_schedule", "prediction_type", "rescale_betas_zero_snr")
 
 
 def adapt_to_images(
@@ -64,11 +71,17 @@ def adapt_to_images(
         rank: Train LoRA of this rank on the image layers instead, and write that alone.
 
     Raises:
-        UserError: There is not a single readable image.
+        UserError: There is not a single readable image, the teacher is of another kind than the
+            embedded one, or the run found there began with others.
     """
+    _check_kind(teacher)
+    samples = [sample for sample in open_source(images) if isinstance(sample, Sample)]
+    if not samples:
+        raise UserError(f"{images}: holds no readable image with a caption")
     run = output / "run"
     run.mkdir(parents=True, exist_ok=True)
-    stills = _encoded(images, teacher / "vae", run / "images.safetensors")
+    _check_same(run / "made.json", teacher, samples)
+    stills = _encoded(samples, teacher / "vae", run / "images.safetensors")
     torch.manual_seed(config.seed)
     video = UNetMotionModel.from_pretrained(teacher / "unet")
     network = image_unet(video)
@@ -130,14 +143,48 @@ def _image_layers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if MOTION_MARK not in name}
 
 
-def _encoded(images: Path, vae: Path, path: Path) -> LatentCorpus:
-    """Return the images as clips of one latent frame; encoded once, kept in a file."""
-    samples = [sample for sample in open_source(images) if isinstance(sample, Sample)]
-    if not samples:
-        raise UserError(f"{images}: holds no readable image with a caption")
+def _check_kind(teacher: Path) -> None:
+    """Refuse a teacher whose layers, autoencoder or noise are not those of the embedded one."""
+    wanted = {
+        Path("unet", "config.json"): {"_class_name": "UNetMotionModel"},
+        Path("vae", "config.json"): {"_class_name": "AutoencoderDC"},
+        SCHEDULER_FILE: {key: SCHEDULER[key] for key in _NOISE_KEYS},
+    }
+    for file, values in wanted.items():
+        found = read_json(teacher / file, "a teacher of the embedded kind")
+        for key, value in values.items():
+            if found.get(key) != value:
+                raise UserError(
+                    f"{teacher / file}: {key}: got {found.get(key)!r}, expected {value!r}: looks "
+                    "are learnt on a teacher of the embedded kind, such as fluent"
+                )
+
+
+def _check_same(card: Path, teacher: Path, samples: Sequence[Sample]) -> None:
+    """Note what a run is made of, or refuse to go on with anything else.
+
+    Raises:
+        UserError: The run began with another teacher or other images.
+    """
+    images = digest_json([[s.caption, sha256(s.content()).hexdigest()] for s in samples])
+    made = {"another teacher": digest_files([teacher]), "other images": images}
+    if not card.is_file():
+        write_atomically(card, json.dumps(made).encode())
+    before = read_json(card, "what a run was begun with")
+    for name, digest in made.items():
+        if before.get(name) != digest:
+            raise UserError(
+                f"{card.parent}: a run that began with {name}; give another output folder, or "
+                "what it began with"
+            )
+
+
+def _encoded(samples: Sequence[Sample], vae: Path, path: Path) -> LatentCorpus:
+    """Return images as clips of one latent frame; encoded once, kept in a file."""
     if not path.is_file():
         model = AutoencoderDC.from_pretrained(vae, torch_dtype=torch.float32)
-        save_file({"latents": torch.stack([_encode(s, model) for s in samples])}, path)
+        latents = torch.stack([_encode(sample, model) for sample in samples])
+        write_atomically(path, save({"latents": latents}))
     latents = load_file(path)["latents"]
     captions = [sample.caption for sample in samples]
     return LatentCorpus(latents, captions)
