@@ -1,7 +1,8 @@
-"""By how much one method is below another, clip for clip: the ratio of their Fréchet distances.
+r"""By how much one method is below another, clip for clip: the ratio of their Fréchet distances.
 
     python benchmarks/compare.py outputs/evaluation fluent-mcm lcm -o docs/results/mcm-lcm.md
-    python benchmarks/compare.py outputs/ablations/evaluation base no-critic --metric fvd fid_image
+    python benchmarks/compare.py outputs/ablations/evaluation 'base seed 0' 'no-critic seed 0' \
+        --metric fvd fid_image
 
 Both methods make clips of the same prompts, so their intervals in a report, each drawn for itself,
 say too little of the difference. Here the same prompts are drawn for both, again and again, and
@@ -18,6 +19,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
+from mcm.backbones.json_files import read_json
 from mcm.errors import UserError
 from mcm.evaluation.frechet import FrechetDistance, features, paired_ratio
 from mcm.evaluation.list_protocol import DISTANCES
@@ -83,7 +85,17 @@ def seen_of(folder: Path, name: str, metric: FrechetDistance) -> Observations:
     rows = read_rows(_files(folder, name), {fact: reference.get(fact) for fact in SAME})
     if not rows:
         raise UserError(f"{folder}: has no run {name!r}; evaluate that model into it first")
+    if name == metric.reference and len(rows) < (whole := _references(folder).get(name, 0)):
+        raise UserError(
+            f"{folder}: {name} has {len(rows)} of {whole} clips; run the evaluation to its end"
+        )
     return observations(rows, metric.observer)
+
+
+def _references(folder: Path) -> dict[str, int]:
+    """Return how many clips of real material a finished evaluation has, by run."""
+    found = read_json(folder / "protocol.json", "what `mcm evaluate` writes at its end")
+    return dict(found["references"])
 
 
 def _files(folder: Path, run: str) -> list[Path]:
@@ -132,7 +144,11 @@ def compare(
             raise UserError(f"--metric: {folder} has no {name!r}, only {', '.join(metrics)}")
         shared = steps_of(folder, (one, other))
         if not shared:
-            raise UserError(f"{folder}: {one!r} and {other!r} share no number of steps")
+            there = ", ".join(sorted(path.name for path in (folder / "runs").iterdir()))
+            raise UserError(
+                f"{folder}: {one!r} and {other!r} share no number of steps; its runs, label and "
+                f"steps: {there}"
+            )
         for steps in shared:
             runs = run_name(one, steps), run_name(other, steps)
             found[other, name, steps] = ratio(folder, metrics[name], *runs)
@@ -165,9 +181,10 @@ def main(words: Sequence[str] | None = None) -> None:
     table = markdown(found, asked.one)
     print(table)
     if asked.output is not None:
-        clips = next(iter(found.values())).count
+        counts = sorted({result.count for result in found.values()})
+        clips = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
         made = f"python benchmarks/compare.py {shlex.join(words)}"
-        asked.output.write_text(f"{table}\n\n(`{made}`; {clips} clips a row)\n")
+        asked.output.write_text(f"{table}\n\n(`{made}`; {clips} clips a value)\n")
 
 
 if __name__ == "__main__":

@@ -63,18 +63,19 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
+    if asked.clips < 2:
+        parser.error(f"--clips: got {asked.clips}, expected 2 or more")
+    found = {}
     try:
         if asked.output is not None:
             check_folder_of(asked.output)
         model, yardstick = load(asked.model), Yardstick.of(asked.clips, [], asked.real)
+        for scale in asked.scales:
+            found[scale] = measure(model, yardstick, scale, asked.steps, asked.sampler)
+            values = ", ".join(f"{name} {value:.4g}" for name, value in found[scale].items())
+            print(f"{scale:g}: {values}", flush=True)
     except UserError as error:
         parser.error(str(error))
-    found = {}
-    for scale in asked.scales:
-        found[scale] = measure(model, yardstick, scale, asked.steps, asked.sampler)
-        print(
-            f"{scale:g}: " + ", ".join(f"{k} {v:.4g}" for k, v in found[scale].items()), flush=True
-        )
     table = markdown(found)
     print(table)
     if asked.output is not None:

@@ -25,6 +25,8 @@ def run(folder: Path, name: str, shift: float, count: int = 40, judges: str = "j
     path = folder / "runs" / name / "000-of-001.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines) + "\n")
+    references = {str(metric.reference): 40 for metric in compare.METRICS}
+    (folder / "protocol.json").write_text(json.dumps({"references": references}))
 
 
 def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +42,7 @@ def test_the_nearer_method_is_below_one(tmp_path: Path, capsys: pytest.CaptureFi
     assert table.splitlines()[2].startswith(f"| far | {value:.2f} [")
     assert value == pytest.approx(0.25, abs=0.1)
     assert file.read_text().startswith(table)
-    assert "40 clips a row" in file.read_text()
+    assert "40 clips a value" in file.read_text()
 
 
 def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +50,21 @@ def test_a_method_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     run(tmp_path, "near-04", 1.0)
     with pytest.raises(SystemExit):
         compare.main([str(tmp_path), "near", "near", "nobody"])
-    assert "'near' and 'nobody' share no number of steps" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "'near' and 'nobody' share no number of steps; its runs" in told
+    assert "near-04" in told
+
+
+def test_real_material_that_is_not_all_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With fewer real clips distances are others, and so is what one says of another."""
+    run(tmp_path, str(FVD.reference), 0.0, count=30)
+    run(tmp_path, "near-04", 1.0)
+    run(tmp_path, "far-04", 2.0)
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "near", "far"])
+    assert "real-poor has 30 of 40 clips; run the evaluation" in capsys.readouterr().err
 
 
 def test_runs_of_other_judges_are_refused(

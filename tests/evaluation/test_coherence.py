@@ -58,3 +58,5 @@ def test_clips_of_other_lengths_do_not_compare() -> None:
     frames = real_clip("up")
     assert math.isnan(FlowAgreement().value(seen(frames[:8]), seen(frames)))
     assert math.isnan(FlowError().value(seen(frames[:8]), seen(frames)))
+    assert math.isnan(FlowAgreement().value(seen(frames[:1]), seen(frames[:1])))
+    assert math.isnan(FlowError().value(seen(frames[:1]), seen(frames[:1])))

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from pathlib import Path
 
 import pytest
 from tests.backbones.tiny import make_tiny_animatediff
 
+from mcm.backbones.lora_files import LORA_FILE
 from mcm.errors import UserError
 from mcm.evaluation.contenders import parse_contender, parse_steps, weights_digest
 from mcm.evaluation.protocol import FluentProtocol
+from mcm.sampling.catalog import find_model
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,17 @@ def test_a_name_alone_takes_the_default_steps() -> None:
     contender = parse_contender("./fluent", (1, 2))
     assert (contender.model, contender.label, contender.steps) == ("./fluent", "fluent", (1, 2))
     assert contender.guidance is None
+
+
+def test_a_broken_student_is_told_at_once() -> None:
+    shutil.copytree(find_model("fluent-mcm").student.folder, "broken")
+    file = Path("broken") / LORA_FILE
+    file.write_bytes(file.read_bytes()[:999])
+    with pytest.raises(UserError, match=rf"broken.{LORA_FILE}: "):
+        parse_contender("./broken", (1,))
+    file.unlink()
+    with pytest.raises(UserError, match=rf"broken.{LORA_FILE}"):
+        parse_contender("./broken", (1,))
 
 
 def test_options_and_steps() -> None:

@@ -106,6 +106,17 @@ def test_a_protocol_of_ones_own_says_how_much_real_material() -> None:
         evaluate_models(["./m"], Path("out"), protocol=Path("x.yaml"), teacher="./m", real=100)
 
 
+def test_a_protocol_of_ones_own_has_no_embedded_teacher_unasked() -> None:
+    with pytest.raises(UserError, match=r"teacher: got fluent, .*; name theirs, or give --teacher"):
+        evaluate_models(["./m"], Path("out"), protocol=Path("x.yaml"))
+
+
+def test_too_few_clips_are_refused() -> None:
+    for option in ({"count": 1}, {"real": 0}, {"part": (-1, 2)}):
+        with pytest.raises(UserError, match=f"{next(iter(option))}: got"):
+            evaluate_models(["./m"], Path("out"), **option)
+
+
 def test_judges_do_not_go_with_a_protocol_of_ones_own() -> None:
     with pytest.raises(UserError, match="leave out one of judges and protocol"):
         evaluate_models(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,36 @@ def test_a_judge_whose_weights_are_not_all_there_is_refused(tmp_path: Path) -> N
     save_file(kept, file, metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"VideoMAEModel: .* random ones would judge"):
         VideoMaeFeatures(tmp_path, "cpu")
+
+
+def test_a_clip_without_its_words_is_refused(tmp_path: Path) -> None:
+    """The library would make a tokenizer to which every letter is unknown."""
+    folder = save_clip(tmp_path / "clip")
+    for name in ("tokenizer.json", "vocab.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"clip: has no tokenizer \(tokenizer.json or vocab.json\)"):
+        ClipSimilarity(folder, "cpu")
+
+
+def test_long_prompts_are_cut_to_what_the_model_reads(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    (folder / "tokenizer_config.json").unlink()
+    long = replace(rising(), prompt="a fox moving left on a blue background and " * 9)
+    assert np.isfinite(ClipSimilarity(folder, "cpu").score(long).value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"\x08"), ("config.json", b"[]"), ("tokenizer.json", b"{}")],
+)
+def test_broken_files_of_a_clip_are_told_in_one_line(
+    tmp_path: Path, file: str, content: bytes
+) -> None:
+    folder = save_clip(tmp_path / "clip")
+    (folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=r"clip: cannot be loaded: .*; expected the folder") as told:
+        ClipSimilarity(folder, "cpu")
+    assert "\n" not in str(told.value)
 
 
 def test_other_torchscript_is_told_when_it_is_called(tmp_path: Path) -> None:

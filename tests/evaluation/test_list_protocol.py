@@ -160,6 +160,13 @@ def test_facts_change_with_prompts_and_networks_but_not_with_places(folder: Path
     assert ListProtocol.load(write(folder, **videos)).facts()["prompts"] != before["prompts"]
 
 
+def test_other_videos_under_the_same_names_are_others(folder: Path) -> None:
+    path = write(folder, videos=str(folder / "videos"))
+    before = ListProtocol.load(path).facts()
+    shutil.copy(folder / "videos" / "0.mp4", folder / "videos" / "1.mp4")
+    assert ListProtocol.load(path).facts()["videos"] != before["videos"]
+
+
 def make(folder: Path) -> Path:
     folder.mkdir()
     (folder.parent / "c").mkdir(exist_ok=True)

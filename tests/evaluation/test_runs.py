@@ -49,8 +49,17 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     observe_all(make, requests(2), [SecondsPerClip()], path, {"model": "a"})
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, "}{", *rows]) + "\n")
-    with pytest.raises(UserError, match=r"run\.jsonl: line 2 is broken"):
+    with pytest.raises(UserError, match=r"run\.jsonl: line 2 is broken; remove that line"):
         read_rows([path])
+    path.write_bytes(b"\n".join([head.encode(), b'{"key": "\xff"}', b""]))
+    with pytest.raises(UserError, match=r"line 2 is broken"):
+        read_rows([path])
+    path.write_text("\n".join([head, '{"prompt": "without a key"}', ""]))
+    with pytest.raises(UserError, match=r"line 2 is broken"):
+        read_rows([path])
+    path.write_text("\n".join(["}{", *rows, ""]))
+    with pytest.raises(UserError, match=r"line 1 is broken; remove the file, and its clips are"):
+        observe_all(make, requests(2), [SecondsPerClip()], path, {"model": "a"})
 
 
 def test_of_resolved_settings_only_those_that_are_asked_for_must_agree(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_no_object_no_sharpness() -> None:
 def test_whole_frames_lose_sharpness_by_blur_and_one_colour_has_none() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     clips = [blurred(noise, sigma) for sigma in (0.0, 0.7, 1.4)]
-    clips.append(np.full_like(noise, 9))
+    clips.append(np.broadcast_to(np.array([10, 20, 30], np.uint8), noise.shape))
     values = [FrameSharpness().observe(EvaluationClip("0", c, ""))["value"] for c in clips]
     assert values[0] > values[1] > values[2] > 0
     assert values[3] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,10 +54,12 @@ def evaluate(
     Run it again to continue where it was broken off.
     """
     from mcm.evaluation.evaluate import evaluate_models
+    from mcm.sampling.telling import warnings_to
 
     work = (part, parts)
     asked = (models, output, steps, teacher, count, real, protocol, shown, work)
-    found = evaluate_models(*asked, judges, device, dtype)
+    with warnings_to(sys.stderr):
+        found = evaluate_models(*asked, judges, device, dtype)
     for path in found.files:
         typer.echo(path)
     if not found.files:

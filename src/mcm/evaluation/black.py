@@ -22,7 +22,7 @@ def brightness(frames_thwc: NDArray[np.uint8]) -> float:
 
 
 class NearBlackRate(MeanMetric):
-    """Share of clips of which at least half the frames are near-black."""
+    """Share of clips whose frame of median brightness is near-black."""
 
     name = "near_black"
     title = "near-black rate"

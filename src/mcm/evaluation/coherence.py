@@ -45,7 +45,7 @@ class FlowAgreement(MeanMetric):
         assert reference is not None
         flow, wanted = unpack(seen["grid"]).ravel(), unpack(reference["grid"]).ravel()
         moves, asked = float(np.linalg.norm(flow)), float(np.linalg.norm(wanted))
-        if flow.shape != wanted.shape or asked < _STILL * np.sqrt(wanted.size):
+        if flow.shape != wanted.shape or not flow.size or asked < _STILL * np.sqrt(wanted.size):
             return float("nan")
         return float(flow @ wanted / max(moves * asked, 1e-9))
 

@@ -18,6 +18,7 @@ from mcm.data.fluent.scene import FRAMES, combinations
 from mcm.data.fluent.world import World
 from mcm.data.samples import Sample
 from mcm.data.sources import open_source
+from mcm.errors import UserError
 from mcm.evaluation.concept import ConceptJudge, ConceptNet, to_input
 from mcm.teacher.loop import LoopConfig, train
 
@@ -134,8 +135,12 @@ def _video_frames(shards: Path, clips: int) -> Iterator[Labelled]:
     for number, sample in enumerate(open_source(shards)):
         if number >= clips:
             return
-        assert isinstance(sample, Sample) and isinstance(sample.media, bytes), sample
-        frames_thwc = render.decode(sample.media)
+        if not isinstance(sample, Sample) or "concept" not in sample.metadata:
+            raise UserError(
+                f"{shards}: {number}: no clip of the embedded world, which names its concept; "
+                "expected shards of `mcm data fluent shards --domain video`"
+            )
+        frames_thwc = render.decode(sample.content())
         for time in rng.choice(len(frames_thwc), _FRAMES_PER_CLIP, replace=False):
             yield small(frames_thwc[time]), int(sample.metadata["concept"])
         yield clean_frame(world, clips + number, int(rng.integers(FRAMES)))

@@ -68,7 +68,8 @@ def evaluate_models(
         models: As :func:`mcm.evaluation.contenders.parse_contender` reads them.
         output: Folder of the evaluation; what it holds is not done again.
         steps: Numbers of steps of models that name none, as ``1,2,4,8``.
-        teacher: Model whose clips at 50 steps are the measure of motion; ``None`` for none.
+        teacher: Model whose clips at 50 steps are the measure of motion; ``None`` for none. Another
+            protocol has one of its own, or none.
         count: Clips of a run; by default one for each evaluation combination.
         real: Real clips, and stills of each domain, of the embedded world to compare with.
         protocol: YAML of another protocol than the embedded world's.
@@ -91,8 +92,16 @@ def evaluate_models(
     """
     check_some(models)
     number, of = part
-    if number >= of:
+    if not 0 <= number < of:
         raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
+    for name, wish in (("count", count), ("real", real)):
+        if wish is not None and wish < 2:
+            raise UserError(f"{name}: got {wish}, expected 2 or more")
+    if protocol and teacher == TEACHER:
+        raise UserError(
+            f"teacher: got {TEACHER}, the embedded world's, by whose motion models of {protocol} "
+            "would be judged; name theirs, or give --teacher '' to leave that out"
+        )
     pick_dtype(dtype, pick_device(device))
     named = [parse_contender(text, parse_steps(steps), device, dtype) for text in models]
     master = parse_teacher(teacher, device, dtype)

@@ -6,6 +6,8 @@ field publishes it is told in the how-to guide on evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from mcm.evaluation.arrays import pack
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.metric import MeanMetric, Observation, Score
 
+_EXPECTED = "expected the folder that save_pretrained wrote, with safetensors"
+_VOCABULARIES = ("tokenizer.json", "vocab.json")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -121,15 +125,20 @@ class ClipSimilarity(MeanMetric):
     def __init__(self, weights: Path, device: str = "auto") -> None:
         self.device = pick_device(device)
         self.network = _load_pretrained(weights, "CLIPModel").to(self.device)
-        self.tokenizer = _load_pretrained(weights, "AutoTokenizer")
+        self.tokenizer = _load_tokenizer(weights)
 
     @torch.inference_mode()
     def score(self, clip: EvaluationClip) -> Score:
         """Return the similarity of a clip."""
         side = int(self.network.config.vision_config.image_size)
         x_tchw = normalised(clip.frames_thwc, side, *_CLIP_COLOURS).to(self.device)
+        longest = int(self.network.config.text_config.max_position_embeddings)
         words = self.tokenizer(
-            [clip.prompt], truncation=True, padding=True, return_tensors="pt"
+            [clip.prompt],
+            truncation=True,
+            max_length=longest,
+            padding=True,
+            return_tensors="pt",
         ).to(self.device)
         images = self.network.get_image_features(pixel_values=x_tchw).pooler_output
         text = self.network.get_text_features(**words).pooler_output
@@ -186,23 +195,39 @@ def _load_pretrained(folder: Path, kind: str) -> Any:
     if not folder.is_dir():
         raise UserError(f"extractor {kind}: {folder}: no such folder; expected its saved model")
     loader = getattr(transformers, kind)
-    expected = "expected the folder that save_pretrained wrote, with safetensors"
-    try:
-        if kind == "AutoTokenizer":
-            return loader.from_pretrained(folder, local_files_only=True)
-        with quiet_libraries():
-            loaded, info = loader.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"extractor {kind}: {folder}: cannot be loaded: {reason:.200}; {expected}"
-        ) from None
+    with _telling(kind, folder), quiet_libraries():
+        loaded, info = loader.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     lacking = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
     if lacking:
         raise UserError(
             f"extractor {kind}: {folder}: has no weights of that shape for {lacking[0]}, and "
-            f"{len(lacking) - 1} more; random ones would judge. {expected.capitalize()}"
+            f"{len(lacking) - 1} more; random ones would judge. {_EXPECTED.capitalize()}"
         )
     return loaded.eval()
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer beside a model; without its files the library makes one of no words."""
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise UserError(
+            f"extractor CLIPModel: {folder}: has no tokenizer ({' or '.join(_VOCABULARIES)}); "
+            f"{_EXPECTED}, the tokenizer's as well"
+        )
+    with _telling("tokenizer", folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@contextmanager
+def _telling(kind: str, folder: Path) -> Iterator[None]:
+    """Turn what the library raises at a folder of the user's, of any class, into one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"extractor {kind}: {folder}: cannot be loaded: {reason:.200}; {_EXPECTED}"
+        ) from None

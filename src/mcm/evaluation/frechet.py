@@ -25,7 +25,7 @@ _RESAMPLES = 200
 def frechet_distance(x_nd: Array, y_md: Array) -> float:
     """Return |μ_x − μ_y|² + Tr(Σ_x + Σ_y − 2 (Σ_x Σ_y)^½) of Gaussians fitted to two sets.
 
-    The trace of the root is that of (Σ_x^½ Σ_y Σ_x^½)^½, whose eigenvalues are real, so that no
+    The trace of the root is that of (Σ_y^½ Σ_x Σ_y^½)^½, whose eigenvalues are real, so that no
     small number need be added to a singular covariance.
 
     Args:
@@ -40,9 +40,13 @@ def _fit(x_nd: Array) -> Gaussian:
 
 
 def _between(one: Gaussian, other: Gaussian) -> float:
+    return _distance(one, other, _root(other[1]))
+
+
+def _distance(one: Gaussian, other: Gaussian, other_root: Array) -> float:
+    """Return the distance, given Σ_y^½, which is dear where features are many."""
     (mean, cov), (other_mean, other_cov) = one, other
-    root = _root(cov)
-    eigenvalues = np.linalg.eigvalsh(root @ other_cov @ root)
+    eigenvalues = np.linalg.eigvalsh(other_root @ cov @ other_root)
     trace = np.trace(cov + other_cov) - 2 * np.sqrt(eigenvalues.clip(0)).sum()
     return float(((mean - other_mean) ** 2).sum() + trace)
 
@@ -111,8 +115,13 @@ def _rows(x_nkd: Array) -> Array:
 
 def _distances(x_nkd: Array, reference: Gaussian, seed: int) -> tuple[float, Array]:
     """Return the distance, and those of resampled clips, moved to have it as their mean."""
-    value = _between(_fit(_rows(x_nkd)), reference)
-    drawn = np.array([_between(_fit(_rows(x)), reference) for x in _resampled(x_nkd, seed)])
+    root = _root(reference[1])
+
+    def far(x_nkd: Array) -> float:
+        return _distance(_fit(_rows(x_nkd)), reference, root)
+
+    value = far(x_nkd)
+    drawn = np.array([far(some_nkd) for some_nkd in _resampled(x_nkd, seed)])
     return value, np.maximum(drawn - (drawn.mean() - value), 0)
 
 

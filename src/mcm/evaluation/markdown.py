@@ -26,7 +26,9 @@ def check_folder_of(file: Path) -> None:
     """Make sure, before long work, that a file can be written where it is to be.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or the name is one of a folder.
     """
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}; make it first")
+    if file.is_dir() or not file.suffix:
+        raise UserError(f"{file}: expected the name of a file, such as {file / 'table.md'}")

@@ -119,10 +119,10 @@ def header_of(paths: Iterable[Path]) -> dict[str, Any]:
         UserError: It is broken.
     """
     for path in paths:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             line = file.readline()
-        if line.endswith("\n"):
-            return _line(line, f"{path}: line 1")
+        if line.endswith(b"\n"):
+            return _line(line, f"{path}: line 1", "the file, and its clips are")
     return {}
 
 
@@ -150,13 +150,13 @@ def _append(path: Path, row: Row) -> None:
 def _resume(path: Path, header: Header) -> dict[str, Row]:
     """Return the clips of a file by key; begins the file, or drops a torn last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
     if not whole:
         path.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return {}
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
+    if whole != content:
+        path.write_bytes(whole)
     found, rows = _read(path)
     _check(path, found, {**dict.fromkeys(found), **header})
     return rows
@@ -164,19 +164,25 @@ def _resume(path: Path, header: Header) -> dict[str, Row]:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Row]]:
     """Return header and clips of a file; of one that was never begun, nothing."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    lines = [_line(line, f"{path}: line {number}") for number, line in enumerate(whole, 1)]
-    return (lines[0] if lines else {}), {row["key"]: row for row in lines[1:]}
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1].splitlines()
+    if not whole:
+        return {}, {}
+    header = _line(whole[0], f"{path}: line 1", "the file, and its clips are")
+    rows = [
+        _line(line, f"{path}: line {number}", "that line, and its clip is", ("key", "seen"))
+        for number, line in enumerate(whole[1:], 2)
+    ]
+    return header, {row["key"]: row for row in rows}
 
 
-def _line(text: str, where: str) -> dict[str, Any]:
+def _line(content: bytes, where: str, remove: str, keys: Sequence[str] = ()) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(content)
     except ValueError:
         value = None
-    if not isinstance(value, dict):
-        raise UserError(f"{where} is broken; remove that line, and its clip is made again")
+    if not isinstance(value, dict) or any(key not in value for key in keys):
+        raise UserError(f"{where} is broken; remove {remove} made again")
     return value
 
 

@@ -64,6 +64,6 @@ class FrameSharpness(MeanMetric):
     def score(self, clip: EvaluationClip) -> Score:
         """Return the sharpness of a clip."""
         frames = clip.frames_thwc
-        if frames.min() == frames.max():
+        if (frames == frames[0, 0, 0]).all():
             return Score(float("nan"))
         return Score(detail(frames, np.ones(frames.shape[:3], dtype=bool)))
