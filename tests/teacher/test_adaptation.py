@@ -84,9 +84,16 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_teacher_of_another_kind_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    teacher = make_tiny_animatediff(tmp_path / "teacher")
-    with pytest.raises(UserError, match=r"vae/config.json: _class_name: got 'AutoencoderKL'"):
-        adapt_to_images(teacher, tmp_path / "none", tmp_path / "out", LoopConfig(steps=1))
+    epsilon = make_tiny_animatediff(tmp_path / "epsilon", prediction="epsilon")
+    for teacher, message in (
+        (
+            epsilon,
+            r"scheduler_config.json: prediction_type: got 'epsilon', expected 'v_prediction'",
+        ),
+        (find_model("fluent-dit").teacher, r"unet/config.json: no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            adapt_to_images(teacher, tmp_path / "none", tmp_path / "out", LoopConfig(steps=1))
     assert not (tmp_path / "out").exists()
 
 
