@@ -226,3 +226,11 @@ def quiet_libraries() -> Iterator[None]:
             library.set_verbosity(verbosity)
         if bars:
             of_transformers.enable_progress_bar()
+
+
+def stock_class(name: str) -> Any:
+    """Return a class of diffusers, without what its import says of libraries that are not there."""
+    import diffusers
+
+    with quiet_libraries():
+        return getattr(diffusers, name)

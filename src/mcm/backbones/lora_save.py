@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mcm.backbones.components import stock_class
 from mcm.backbones.lora_files import A, B
 from mcm.backbones.pipeline import PipelineBackbone
 
@@ -27,9 +28,7 @@ def save_lora(
         folder: Made when missing.
         file: Name of the file.
     """
-    import diffusers
-
-    pipeline, network = getattr(diffusers, backbone.pipeline), backbone.component
+    pipeline, network = stock_class(backbone.pipeline), backbone.component
     weights = {module + A: a for module, (a, _) in pairs.items()}
     weights |= {module + B: b for module, (_, b) in pairs.items()}
     weights = {key: value.cpu().contiguous() for key, value in weights.items()}

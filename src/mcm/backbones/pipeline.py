@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mcm.backbones.base import BackboneSpec, Condition
 from mcm.backbones.checkpointing import checkpoint_function
+from mcm.backbones.components import stock_class
 from mcm.backbones.features import as_clip, feature_width, middle, recorded
 from mcm.backbones.fingerprint import fingerprint
 from mcm.backbones.latents import VideoCodec
@@ -215,12 +216,10 @@ class PipelineBackbone(ABC):
 
     def to_pipeline(self) -> DiffusionPipeline:
         """Return a stock pipeline that shares the weights and runs at the active variant."""
-        import diffusers
-
         if isinstance(self.variants, LoraVariants):
             self.variants.cast_inputs(True)
-        scheduler = getattr(diffusers, self._scheduler["_class_name"])
-        pipeline: DiffusionPipeline = getattr(diffusers, self.pipeline)(
+        scheduler = stock_class(self._scheduler["_class_name"])
+        pipeline: DiffusionPipeline = stock_class(self.pipeline)(
             vae=self.codec.autoencoder,
             text_encoder=self.text.encoder,
             tokenizer=self.text.tokenizer,
