@@ -17,7 +17,7 @@ def test_an_evaluation_goes_on_from_the_clips_of_the_teacher(tmp_path: Path) -> 
     suite = Suite(tmp_path, protocol, ())
     header = {**suite.identity, **teacher.header(TEACHER_STEPS)}
     rows = read_rows(sorted((RUNS / "fluent-50").glob("*.jsonl")), header)
-    asked = [(one.key, one.prompt, one.seed) for one in protocol.requests(256)]
+    asked = [(one.key, one.prompt, one.seed) for one in protocol.requests(512)]
     assert [(row["key"], row["prompt"], row["seed"]) for row in rows] == asked
     seen = {name for row in rows for name in row["seen"]}
     assert seen == {metric.observer for metric in protocol.metrics()}
