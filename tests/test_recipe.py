@@ -157,13 +157,11 @@ def test_unknown_key_far_from_all_lists_the_section(recipe_file: Path) -> None:
         ),
         ("clip_critic.noise=[0.7,0]", "clip_critic.noise: got [0.7, 0], expected its least"),
         ("consistency.time_weights=[0,0]", "consistency.time_weights: got [0, 0], which has no"),
-        (
-            "consistency.time_weights=[1,1,1]",
-            "got [1, 1, 1], which has more parts than grid_points",
-        ),
         ("consistency.grid_points=1", "consistency.grid_points: got 1, expected a number greater"),
-        ("consistency.segments=2", "steps: got (1,), which has 1, no multiple of consistency.segm"),
-        ("trajectories.self_generation_steps=4", "got 4, which has 4, more than consistency.grid"),
+        (
+            "trajectories.self_generation_steps=21",
+            "got 21, which has 21, more than consistency.grid",
+        ),
         ("motion.weight=0", "motion.weight: got 0, which leaves nothing to learn"),
         ("consistency.image_weight=1", "consistency.image_weight: got 1, which needs images"),
         ("optimizer.warmup_steps=11", "got 11, which is more than trainer.steps"),
@@ -185,6 +183,26 @@ def test_wrong_value_names_path_value_and_expectation(
     assert message in found
     assert found.startswith("override: ")
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["consistency.grid_points=2", "consistency.time_weights=[1, 1, 1]"],
+            "consistency.time_weights: got [1, 1, 1], which has more parts than grid_points",
+        ),
+        (
+            ["consistency.segments=2", "trajectories.self_generation_steps=[2, 3]"],
+            "trajectories.self_generation_steps: got [2, 3], which has 3, no multiple of "
+            "consistency.segments; such a student is for 2 steps",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together(
+    recipe_file: Path, overrides: list[str], message: str
+) -> None:
+    assert message in fault(recipe_file, *overrides)
 
 
 @pytest.mark.parametrize("override", ["optimizer.lr", "=1", "optimizer..lr=1", ".lr=1"])
@@ -286,6 +304,7 @@ def test_dump_reads_back_equal(
         "model": {"teacher": teacher},
         "data": {"videos": "v"},
         "motion": {"weight": weight},
+        "critic": {"weight": 1.0},
         "optimizer": {"lr": lr},
         "trainer": {"output": "o", "steps": 1, "seed": seed, "validation": {"prompts": prompts}},
     }
