@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 from mcm.data.files import write_atomically
+from mcm.digests import digest_json
 from mcm.errors import UserError
 
 Reason = Literal[
@@ -70,6 +72,11 @@ class Sample:
     def content(self) -> bytes:
         """Return the content of the file."""
         return self.media if isinstance(self.media, bytes) else self.media.read_bytes()
+
+
+def digest_samples(samples: Iterable[Sample]) -> str:
+    """Return a digest of keys, captions and content: other files under old names are others."""
+    return digest_json([[s.key, s.caption, sha256(s.content()).hexdigest()] for s in samples])
 
 
 class SampleSource(Protocol):

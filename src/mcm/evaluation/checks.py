@@ -25,6 +25,20 @@ def check_some(models: Sequence[str]) -> None:
         )
 
 
+def check_amounts(part: tuple[int, int], count: int | None, real: int) -> None:
+    """Refuse a part that there is not, or too few clips for a distance.
+
+    Raises:
+        UserError: Names the first that cannot be.
+    """
+    number, of = part
+    if not 0 <= number < of:
+        raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
+    for name, wish in (("count", count), ("real", real)):
+        if wish is not None and wish < 2:
+            raise UserError(f"{name}: got {wish}, expected 2 or more")
+
+
 def parse_teacher(text: str | None, device: str, dtype: str) -> Contender | None:
     """Return who takes part with 50 steps.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mcm.devices import pick_device, pick_dtype
 from mcm.errors import UserError
 from mcm.evaluation.checks import (
+    check_amounts,
     check_labels,
     check_prompts,
     check_some,
@@ -91,12 +92,7 @@ def evaluate_models(
         ModelWarning: Metrics cannot be measured, as a judge's network is not there.
     """
     check_some(models)
-    number, of = part
-    if not 0 <= number < of:
-        raise UserError(f"part: got {number} of {of} parts, expected 0 to {of - 1}")
-    for name, wish in (("count", count), ("real", real)):
-        if wish is not None and wish < 2:
-            raise UserError(f"{name}: got {wish}, expected 2 or more")
+    check_amounts(part, count, real)
     if protocol and teacher == TEACHER:
         raise UserError(
             f"teacher: got {TEACHER}, the embedded world's, by whose motion models of {protocol} "
@@ -115,7 +111,7 @@ def evaluate_models(
     tell_missing(suite)
     tell_few(suite)
     keys = tuple(request.key for request in chosen.requests(count)[:shown])
-    return _evaluated(suite, Part(number, of), Gallery(output, keys, chosen.fps))
+    return _evaluated(suite, Part(*part), Gallery(output, keys, chosen.fps))
 
 
 def _evaluated(suite: Suite, part: Part, gallery: Gallery) -> Evaluation:

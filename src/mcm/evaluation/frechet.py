@@ -32,15 +32,12 @@ def frechet_distance(x_nd: Array, y_md: Array) -> float:
         x_nd: Features of one set, at least two rows.
         y_md: Features of the other.
     """
-    return _between(_fit(x_nd), _fit(y_md))
+    reference = _fit(y_md)
+    return _distance(_fit(x_nd), reference, _root(reference[1]))
 
 
 def _fit(x_nd: Array) -> Gaussian:
     return x_nd.mean(0), np.atleast_2d(np.cov(x_nd, rowvar=False))
-
-
-def _between(one: Gaussian, other: Gaussian) -> float:
-    return _distance(one, other, _root(other[1]))
 
 
 def _distance(one: Gaussian, other: Gaussian, other_root: Array) -> float:

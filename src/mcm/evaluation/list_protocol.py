@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from mcm.data.image import read_image
-from mcm.data.samples import Sample
+from mcm.data.samples import Sample, digest_samples
 from mcm.data.sources import open_source
 from mcm.data.video import read_video
 from mcm.digests import digest_files, digest_json
@@ -204,8 +203,8 @@ class ListProtocol:
             "size": file.size,
             "fps": file.fps,
             "prompts": digest_json(read_prompts(Path(file.prompts))),
-            "videos": _digest(self._videos) if file.videos else None,
-            "images": _digest(self._images) if file.images else None,
+            "videos": digest_samples(self._videos) if file.videos else None,
+            "images": digest_samples(self._images) if file.images else None,
             "video_extractor": file.video_extractor.kind if file.video_extractor else None,
             "judges": {k: digest_files([Path(v)]) if v else None for k, v in networks.items()},
         }
@@ -265,10 +264,3 @@ def _samples(place: str | None, most: int) -> list[Sample]:
     if len(found) < 2:
         raise UserError(f"{place}: holds {len(found)} usable samples, expected two at least")
     return found
-
-
-def _digest(samples: Sequence[Sample]) -> str:
-    """Return a digest of names, captions and content: other clips under old names are others."""
-    return digest_json(
-        [[s.key, s.caption, sha256(s.content()).hexdigest()] for s in samples],
-    )

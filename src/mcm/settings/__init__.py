@@ -88,10 +88,10 @@ class Recipe(Section):
 
     def _check_generated(self) -> None:
         """Refuse self-generated latents that the student cannot make."""
+        if self.trajectories.real_fraction == 1:
+            return
         points, segments = self.consistency.grid_points, self.consistency.segments
         for steps in self.trajectories.self_generation_steps:
-            if self.trajectories.real_fraction == 1:
-                return
             if steps > points:
                 raise ValueError(
                     f"trajectories.self_generation_steps: has {steps}, more than "

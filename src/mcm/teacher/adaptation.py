@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -25,9 +24,9 @@ from mcm.backbones.lora_files import A
 from mcm.backbones.variants import LoraVariants
 from mcm.data.files import write_atomically
 from mcm.data.image import read_image
-from mcm.data.samples import Sample
+from mcm.data.samples import Sample, digest_samples
 from mcm.data.sources import open_source
-from mcm.digests import digest_files, digest_json
+from mcm.digests import digest_files
 from mcm.distillation.target import copy_values
 from mcm.errors import UserError
 from mcm.teacher.assemble import copy_all_but_network
@@ -166,15 +165,14 @@ def _check_same(card: Path, teacher: Path, samples: Sequence[Sample]) -> None:
     Raises:
         UserError: The run began with another teacher or other images.
     """
-    images = digest_json([[s.caption, sha256(s.content()).hexdigest()] for s in samples])
-    made = {"another teacher": digest_files([teacher]), "other images": images}
+    made = {"teacher": digest_files([teacher]), "images": digest_samples(samples)}
     if not card.is_file():
         write_atomically(card, json.dumps(made).encode())
     before = read_json(card, "what a run was begun with")
-    for name, digest in made.items():
-        if before.get(name) != digest:
+    for name, other in (("teacher", "another teacher"), ("images", "other images")):
+        if before.get(name) != made[name]:
             raise UserError(
-                f"{card.parent}: a run that began with {name}; give another output folder, or "
+                f"{card.parent}: a run that began with {other}; give another output folder, or "
                 "what it began with"
             )
 
