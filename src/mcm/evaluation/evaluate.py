@@ -93,16 +93,11 @@ def evaluate_models(
     """
     check_some(models)
     check_amounts(part, count, real)
-    if protocol and teacher == TEACHER:
-        raise UserError(
-            f"teacher: got {TEACHER}, the embedded world's, by whose motion models of {protocol} "
-            "would be judged; name theirs, or give --teacher '' to leave that out"
-        )
     pick_dtype(dtype, pick_device(device))
     named = [parse_contender(text, parse_steps(steps), device, dtype) for text in models]
     master = parse_teacher(teacher, device, dtype)
     check_labels(named, master)
-    chosen = _protocol(protocol, real, judges)
+    chosen = _protocol(protocol, real, judges, teacher)
     if protocol:
         check_prompts(chosen.requests(count))
     words = _words(output, teacher, count, real, protocol, judges, device, dtype)
@@ -149,9 +144,14 @@ def _words(
     return tuple(word for pair in given.items() for word in pair)
 
 
-def _protocol(path: Path | None, real: int, judges: Path | None) -> Protocol:
+def _protocol(path: Path | None, real: int, judges: Path | None, teacher: str | None) -> Protocol:
     if path is None:
         return FluentProtocol(real, Judges(judges))
+    if teacher == TEACHER:
+        raise UserError(
+            f"teacher: got {TEACHER}, the embedded world's, by whose motion models of {path} "
+            "would be judged; name theirs, or give --teacher '' to leave that out"
+        )
     if real != REAL:
         raise UserError(
             f"real: {real}: a protocol of one's own says it itself; write it into {path} as "

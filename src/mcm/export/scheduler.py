@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mcm.backbones.components import stock_class
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.diffusion import FlowSchedule, VarianceSchedule, few_step_timesteps
 from mcm.sampling.catalog import StudentCard
@@ -34,10 +35,8 @@ def few_step_scheduler(backbone: PipelineBackbone, card: StudentCard) -> Any:
         backbone: Its teacher.
         card: How the student wants to be sampled.
     """
-    import diffusers
-
     config = scheduler_config(backbone, card)
-    return getattr(diffusers, config["_class_name"]).from_config(config)
+    return stock_class(config["_class_name"]).from_config(config)
 
 
 def scheduler_config(backbone: PipelineBackbone, card: StudentCard) -> dict[str, Any]:
