@@ -12,6 +12,9 @@ from mcm.evaluation.clips import EvaluationClip
 from mcm.media import save_video
 from mcm.sampling.options import ModelWarning
 
+Shown = dict[str, tuple[str, dict[str, Path]]]
+"""By key of a request its prompt, and the clip of each run."""
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -36,15 +39,15 @@ class Gallery:
         (folder / "prompt.json").write_text(json.dumps(clip.prompt) + "\n", encoding="utf-8")
         save_video(clip.frames_thwc, folder / f"{run}.webp", fps=self.fps, overwrite=True)
 
-    def shown(self, runs: Collection[str]) -> dict[str, tuple[str, dict[str, Path]]]:
+    def shown(self, runs: Collection[str]) -> Shown:
         """Return by key the prompt, and the clip of each run relative to the folder.
 
         Args:
             runs: Names of the runs; clips of others, of former evaluations, stay out.
 
         Warns:
-            ModelWarning: There are no clips of some of the requests: their runs were made when
-                fewer were to be shown.
+            ModelWarning: Clips of some of the requests are not there: their runs were made when
+                fewer were to be shown, or the check of frames refused them.
         """
         found = {}
         for key in self.keys:
@@ -53,11 +56,18 @@ class Gallery:
                 prompt = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
                 files = [f for f in sorted(folder.glob("*.webp")) if f.stem in runs]
                 found[key] = (prompt, {f.stem: f.relative_to(self.folder) for f in files})
-        if len(found) < len(self.keys):
-            warnings.warn(
-                f"shown: the page has {len(found)} of {len(self.keys)} prompts, as clips are kept "
-                "when they are made; for more, evaluate into another folder",
-                ModelWarning,
-                stacklevel=2,
-            )
+        self._tell_lacking(runs, found)
         return found
+
+    def _tell_lacking(self, runs: Collection[str], found: Shown) -> None:
+        have = {run: sum(run in files for _, files in found.values()) for run in runs}
+        lacking = {run: count for run, count in have.items() if count < len(self.keys)}
+        if lacking:
+            counts = ", ".join(f"{count} of {run}" for run, count in lacking.items())
+            warnings.warn(
+                f"shown: of {len(self.keys)} prompts the page has clips of {counts}; clips are "
+                "kept when they are made, and refused ones never; for more, evaluate into another "
+                "folder",
+                ModelWarning,
+                stacklevel=3,
+            )

@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 
+from mcm.evaluation.gallery import Shown
 from mcm.evaluation.metric import Metric, Result, digits, titled
 from mcm.evaluation.table import REAL_STEPS, TableRow
-
-Shown = Mapping[str, tuple[str, Mapping[str, Path]]]
 
 _COLOURS = ("#3366cc", "#dc3912", "#ff9900", "#109618", "#990099", "#0099c6", "#dd4477", "#66aa00")
 _WIDTH, _HEIGHT, _PAD = 300, 190, 38
