@@ -1,12 +1,13 @@
 r"""By how much one method is below another, clip for clip: the ratio of their Fréchet distances.
 
     python benchmarks/compare.py outputs/evaluation fluent-mcm lcm -o docs/results/mcm-lcm.md
-    python benchmarks/compare.py outputs/ablations/evaluation 'base seed 0' 'no-critic seed 0' \
+    python benchmarks/compare.py outputs/ablations/evaluation base no-critic real-1 --seeds 0 1 2 \
         --metric fvd fid_image
 
 Both methods make clips of the same prompts, so their intervals in a report, each drawn for itself,
 say too little of the difference. Here the same prompts are drawn for both, again and again, and
-the ratio of the two distances has a 95 % interval of its own.
+the ratio of the two distances has a 95 % interval of its own. With `--seeds` each method is
+compared with the one of the same seed of training, as `benchmarks/ablations.py` calls them.
 """
 
 from __future__ import annotations
@@ -155,6 +156,16 @@ def compare(
     return found
 
 
+def compare_seeds(
+    folder: Path, one: str, others: Sequence[str], names: Sequence[str], seeds: Sequence[int]
+) -> dict[Place, Result]:
+    """Compare ``LABEL seed N`` of one method and of others, seed by seed; as `compare` else."""
+    found: dict[Place, Result] = {}
+    for other, seed in product(others, seeds):
+        found |= compare(folder, f"{one} seed {seed}", [f"{other} seed {seed}"], names)
+    return found
+
+
 def _cell(result: Result | None) -> str:
     if result is None:
         return "–"
@@ -169,13 +180,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("others", nargs="+", help="labels of those that it is compared with")
     choices = list(dict.fromkeys(metric.name for metric in METRICS))
     parser.add_argument("--metric", choices=choices, nargs="+", default=["fvd"])
+    parser.add_argument("--seeds", type=int, nargs="+", help="of training, in the labels' ends")
     parser.add_argument("-o", "--output", type=Path, help="file for the table as well")
     words = sys.argv[1:] if words is None else words
     asked = parser.parse_args(words)
     try:
         if asked.output is not None:
             check_folder_of(asked.output)
-        found = compare(asked.folder, asked.one, asked.others, asked.metric)
+        what = asked.folder, asked.one, asked.others, asked.metric
+        found = compare_seeds(*what, asked.seeds) if asked.seeds else compare(*what)
     except UserError as error:
         parser.error(str(error))
     table = markdown(found, asked.one)

@@ -113,3 +113,22 @@ def test_several_metrics_stand_side_by_side(
     video, image = (float(part.split()[0]) for part in row.split("|")[2:4])
     assert video < 0.5
     assert image > 2
+
+
+def test_each_seed_is_compared_with_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, str(FVD.reference), 0.0, 400)
+    for seed, (near, far) in enumerate(((1.0, 2.0), (2.0, 1.0))):
+        run(tmp_path, f"base-seed-{seed}-04", near)
+        run(tmp_path, f"part-seed-{seed}-04", far)
+    labels = {
+        compare.run_name(f"{name} seed {seed}", 4) for name in ("base", "part") for seed in (0, 1)
+    }
+    assert labels <= {path.name for path in (tmp_path / "runs").iterdir()}
+    compare.main([str(tmp_path), "base", "part", "--seeds", "0", "1"])
+    rows = capsys.readouterr().out.strip().splitlines()[2:]
+    values = [float(row.split("|")[2].split()[0]) for row in rows]
+    assert [row.split("|")[1].strip() for row in rows] == ["part seed 0", "part seed 1"]
+    assert values[0] == pytest.approx(1 / values[1], abs=0.05)
+    assert values[0] < 0.5
