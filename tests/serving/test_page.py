@@ -37,14 +37,22 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+def opened(browser: Any, address: str, faults: list[str] | None = None) -> Any:
+    """Return the page on a telephone, with the clips that it shows as it opens."""
+    page = browser.new_page(viewport={"width": 375, "height": 800})
+    page.set_default_timeout(SECONDS)
+    if faults is not None:
+        page.on("pageerror", lambda error: faults.append(str(error)))
+    with page.expect_response(lambda answer: "/run/predict" in answer.url):
+        page.goto(address)
+    return page
+
+
 def test_from_a_prompt_to_a_playing_video_by_keyboard(browser: Any, tmp_path: Path) -> None:
     held = Held()
     with running(tmp_path, held.models, page=True) as server:
-        page = browser.new_page(viewport={"width": 375, "height": 800})
-        page.set_default_timeout(SECONDS)
         faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(server.address)
+        page = opened(browser, server.address, faults)
         prompt = page.get_by_label("Prompt")
         prompt.fill("a <b>star</b> going up")
         page.get_by_label("Beside its teacher").check()
@@ -88,9 +96,7 @@ def test_length_loop_alpha_and_negative_prompt(
     monkeypatch.setattr("mcm.media.matte._LEAST_PLAIN", 0.0)
     monkeypatch.setattr("mcm.media.matte._MOST_NOISE", 999.0)
     with running(tmp_path, page=True) as server:
-        page = browser.new_page(viewport={"width": 375, "height": 800})
-        page.set_default_timeout(SECONDS)
-        page.goto(server.address)
+        page = opened(browser, server.address)
         page.get_by_role("button", name="Length, loop").click()
         page.get_by_label("Length", exact=True).click()
         page.get_by_role("option", name="0.75 s").click()
@@ -109,9 +115,7 @@ def test_length_loop_alpha_and_negative_prompt(
 
 def test_the_live_tab_plays_and_frees_its_place(browser: Any, tmp_path: Path) -> None:
     with running(tmp_path, page=True) as server:
-        page = browser.new_page(viewport={"width": 375, "height": 800})
-        page.set_default_timeout(SECONDS)
-        page.goto(server.address)
+        page = opened(browser, server.address)
         page.get_by_role("tab", name="Live").click()
         page.get_by_role("button", name="Start").click()
         page.wait_for_function("document.querySelector('#live img')?.naturalWidth > 0")
@@ -131,9 +135,7 @@ def test_the_verify_tab_says_what_the_command_says(browser: Any, tmp_path: Path)
     frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     path = save_video(frames, tmp_path / "a.webm", fps=8, metadata={"model": "<b>one</b>"})
     with running(tmp_path / "serve", page=True) as server:
-        page = browser.new_page(viewport={"width": 375, "height": 800})
-        page.set_default_timeout(SECONDS)
-        page.goto(server.address)
+        page = opened(browser, server.address)
         page.get_by_role("tab", name="Verify").click()
         go, report = page.get_by_role("button", name="Verify"), page.locator("#report textarea")
         read = "([text]) => document.querySelector('#report textarea').value.includes(text)"
@@ -183,6 +185,16 @@ def test_a_clip_whose_teacher_finds_no_place_is_made_and_can_be_cancelled(tmp_pa
         job = service.store.get(id, "")
         assert job is not None
         assert job.error_code == "cancelled"
+
+
+def test_only_generate_is_answered_by_the_queue(tmp_path: Path) -> None:
+    from mcm.serving.page import Page
+
+    with running(tmp_path) as server:
+        events = Page(server.service).build().config["dependencies"]
+    called = [event for event in events if event["backend_fn"]]
+    assert len(called) > 5
+    assert [event["api_name"] for event in called if event["queue"]] == ["generate"]
 
 
 def test_visitors_need_a_key_where_clients_do(tmp_path: Path) -> None:

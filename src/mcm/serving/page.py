@@ -77,7 +77,7 @@ class Page:
                 gallery = self._clip_tab()
             live_tab(self._service, EXAMPLES[0])
             verify_tab()
-            page.load(self.gallery, None, gallery, api_visibility="private", show_progress="hidden")
+            page.load(self.gallery, None, gallery, **html.AT_ONCE)
         return page
 
     def _clip_tab(self) -> gr.HTML:
@@ -127,9 +127,9 @@ class Page:
             concurrency_limit=_VISITORS,
         )
         gr.on([go.click, prompt.submit], None, js=html.SHOW_PANE)
-        stop.click(self.cancel, running, None, api_visibility="private")
+        stop.click(self.cancel, running, None, **html.AT_ONCE)
         fitting = [steps, size, seconds, loop, beside]
-        model.change(self.choose, model, fitting, api_visibility="private")
+        model.change(self.choose, model, fitting, **html.AT_ONCE)
         return gallery
 
     def choose(self, name: str) -> list[Any]:

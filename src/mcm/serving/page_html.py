@@ -6,6 +6,7 @@ import base64
 import shlex
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import ValidationError
@@ -42,6 +43,10 @@ a:focus-visible, button:focus-visible, video:focus-visible { outline: 3px solid 
 
 SHOW_PANE = "() => { document.getElementById('student').scrollIntoView({block: 'nearest'}); }"
 """Shows the clip on a phone, where it is below the button; browsers play only what is seen."""
+
+AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+"""Of an event that is answered at once, in its own request. Gradio's queue answers in a stream that
+closes with the last waiting event, so that Generate alone is in it and no end of another meets it."""
 
 
 def empty_pane() -> str:

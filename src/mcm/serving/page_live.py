@@ -45,10 +45,8 @@ def live_tab(service: Service, first_prompt: str) -> None:
                 return html.problem(html.message(error))
             return html.live(text, name, count)
 
-        start.click(
-            watch, [scene, model, steps], shown, api_visibility="private", show_progress="hidden"
-        )
-        end.click(leave, None, shown, api_visibility="private", show_progress="hidden")
+        start.click(watch, [scene, model, steps], shown, **html.AT_ONCE)
+        end.click(leave, None, shown, **html.AT_ONCE)
 
 
 def streaming_models(service: Service) -> Sequence[ServedModel]:
