@@ -12,6 +12,7 @@ whose columns are its metrics.
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,9 @@ GROUPS = {
 MOST_FEW = 8
 """Steps of a few-step method at most; other rows have one value, in a column of its own."""
 
+ROUNDING = 1e-6
+"""By how much sums in another order change a value, relative to it."""
+
 FULL = "in full"
 """The column of models at more steps, and of real material."""
 
@@ -63,7 +67,7 @@ def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
                 )
         for run in report["runs"]:
             kept = runs.setdefault((run["label"], run["steps"]), run)
-            if _values(kept) != _values(run):
+            if not _agree(kept["results"], run["results"]):
                 raise UserError(
                     f"{path}: {run['label']} at {run['steps']} steps has other values than in an "
                     "earlier report; give one of them another label"
@@ -80,9 +84,14 @@ def _read(path: Path) -> dict[str, Any]:
     return report
 
 
-def _values(run: Run) -> Any:
-    """Return what must be equal in two reports of one run; seconds never are."""
-    return {k: v for k, v in run["results"].items() if k != "seconds"}
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two reports of one run tell the same; seconds never are."""
+    both = [name for name in one if name != "seconds" and _has(one[name]) and _has(other.get(name))]
+    return all(
+        math.isclose(one[name][fact], other[name][fact], rel_tol=ROUNDING, abs_tol=ROUNDING)
+        for name in both
+        for fact in ("value", "low", "high")
+    )
 
 
 def page(report: Mapping[str, Any], title: str, command: str, figures: Mapping[str, str]) -> str:

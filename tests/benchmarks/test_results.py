@@ -94,6 +94,20 @@ def test_reports_are_joined_and_a_shared_row_stands_once(tmp_path: Path) -> None
     assert joined["runs"] == RUNS
 
 
+def test_reports_agree_but_for_rounding_and_what_one_did_not_measure(
+    tmp_path: Path,
+) -> None:
+    first, second = run("A", 4, fvd=61.0), run("A", 4, fvd=61.0 + 1e-9)
+    first["results"]["refused"] = {"value": 0.0, "low": 0.0, "high": 0.0, "count": 512}
+    second["results"]["refused"] = {"value": None, "low": None, "high": None, "count": 0}
+    reports = [write(tmp_path / "a.json", [first]), write(tmp_path / "b.json", [second])]
+    assert results.read_reports(reports)["runs"] == [first]
+    second["results"]["fvd"]["high"] += 0.001
+    reports[1] = write(tmp_path / "c.json", [second])
+    with pytest.raises(UserError, match="A at 4 steps has other values"):
+        results.read_reports(reports)
+
+
 def test_real_material_stands_after_the_methods_of_every_report(tmp_path: Path) -> None:
     first = write(tmp_path / "a.json", [run("A", 4), run("real-poor", 0)])
     second = write(tmp_path / "b.json", [run("real-clean", 0), run("B", 1)])

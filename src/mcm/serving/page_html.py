@@ -46,7 +46,7 @@ SHOW_PANE = "() => { document.getElementById('student').scrollIntoView({block: '
 
 AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 """Of an event that is answered at once, in its own request. Gradio's queue answers in a stream that
-closes with the last waiting event, so that Generate alone is in it and no end of another meets it."""
+closes with the last waiting event: with Generate alone in it, it meets no other event's end."""
 
 
 def empty_pane() -> str:
