@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 from mcm.data.fluent.scene import BACKGROUNDS
 from mcm.data.fluent.world import World
-from mcm.safety.detection.material import REAL, real_clip
-from mcm.safety.distortions import (
+from mcm.forensics.distortions import (
     Distortion,
     Frames,
     crop,
@@ -42,6 +41,7 @@ from mcm.safety.distortions import (
     tone,
     vp9,
 )
+from mcm.forensics.material import REAL, real_clip
 from mcm.safety.search import FALSE_ALARMS, find
 from mcm.safety.watermark import embed
 

@@ -1,6 +1,8 @@
 """Settings of every test run: one processor thread, seeded chance, no network."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,3 +30,16 @@ def _seeded() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a policy in force."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / f"policy-{len(list(tmp_path.iterdir()))}.yaml"
+        path.write_text(text)
+        monkeypatch.setenv("MCM_POLICY", str(path))
+        return path
+
+    return write

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.checks import check_start
 from mcm.errors import UserError
 from mcm.recipe import resolve
-from mcm.sampling.checks import check_start
 from mcm.sampling.clip import Clip
 from mcm.sampling.edit_files import read_mask, read_source
 from mcm.sampling.loading import load

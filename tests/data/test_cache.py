@@ -226,14 +226,14 @@ def test_frames_and_size_fit_the_steps_of_the_backbone(tmp_path: Path, videos, b
     backbone.spec = replace(backbone.spec, temporal_factor=4, temporal_patch=2, spatial_patch=2)
     with pytest.raises(UserError, match=r"frames: got 4, .* then 8 at a time; .* are 1 and 9"):
         cache_videos(videos, backbone, tmp_path / "a", size=(16, 32), **QUIET)
-    with pytest.raises(UserError, match=r"width 24 is not a multiple of 16"):
+    with pytest.raises(UserError, match=r"size: 24x16 .* multiples of 16; .* 16x16 and 32x16"):
         cache_videos(videos, backbone, tmp_path / "a", frames=9, **QUIET)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": (16, 20)}, "size: width 20 is not a multiple of 8"),
+        ({"size": (16, 20)}, "size: 20x16 .* multiples of 8; .* 16x16 and 24x16"),
         ({"frames": 0}, "frames: got 0"),
         ({"fps": -1.0}, "fps: got -1"),
         ({"fps": 8, "frame_interval": 2}, "got both"),

@@ -1,6 +1,5 @@
 """A home of its own and one short marked clip for the tests of safety."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +18,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("MCM_HOME", str(folder))
     return folder
-
-
-@pytest.fixture
-def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Put a policy in force."""
-
-    def write(text: str) -> Path:
-        path = tmp_path / f"policy-{len(list(tmp_path.iterdir()))}.yaml"
-        path.write_text(text)
-        monkeypatch.setenv("MCM_POLICY", str(path))
-        return path
-
-    return write
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,8 @@ from tests.safety.conftest import FACTS, Frames
 from mcm.cli import main
 from mcm.errors import UserError
 from mcm.media import save_video
-from mcm.safety import detector
+from mcm.safety import detector, forensic
 from mcm.safety.audit import record
-from mcm.safety.detection import model
 from mcm.safety.detector import Detection
 from mcm.safety.examiner import Examiner
 from mcm.safety.formats import sidecar_of
@@ -187,7 +186,7 @@ def test_a_sheet_of_frames_is_said_not_to_be_searched(tmp_path: Path, clean: Fra
 def test_without_a_detector_it_says_so(
     signed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "DEFAULT_WEIGHTS", tmp_path / "none")
+    monkeypatch.setattr(forensic, "DEFAULT_WEIGHTS", tmp_path / "none")
     (tmp_path / "a.mp4").write_bytes(signed)
     report = verify(tmp_path / "a.mp4")
     assert report.as_dict()["detectors"] == "not available"

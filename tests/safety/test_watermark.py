@@ -14,8 +14,8 @@ from tests.safety.conftest import Frames
 
 from mcm.data.fluent import render
 from mcm.data.fluent.world import World
+from mcm.forensics.distortions import tone
 from mcm.safety import search
-from mcm.safety.distortions import tone
 from mcm.safety.search import ANYWHERE, FALSE_ALARMS, UNMOVED, Mark, find, threshold
 from mcm.safety.tile import SIDE, pilot, read_tile, tile
 from mcm.safety.watermark import embed

@@ -45,7 +45,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the network.")] = 0,
 ) -> None:
     """Train, calibrate, and find the domain."""
-    from mcm.safety.detection.work import train_detector
+    from mcm.forensics.work import train_detector
 
     typer.echo(train_detector(real, generated, output, count, domain, seed))
 
@@ -59,7 +59,7 @@ def evaluate(
     count: Count = 200,
 ) -> None:
     """Judge on held-back scenes: AUC, misses at 1% false alarms, calibration, unknowns."""
-    from mcm.safety.detection.work import evaluate_detector
+    from mcm.forensics.work import evaluate_detector
 
     for path in evaluate_detector(weights, real, generated, output, count):
         typer.echo(path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mcm.backbones.base import BackboneSpec
+from mcm.checks import check_frames, check_size
 from mcm.data.cache_jobs import ImageJob, VideoJob
 from mcm.data.grey import Window
 from mcm.errors import UserError
-from mcm.sampling.options import check_frames
 
 
 def check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
@@ -25,7 +25,7 @@ def check_video_job(job: VideoJob, spec: BackboneSpec) -> None:
         )
     _check_window(job.window)
     check_frames(job.frames, spec.frame_step)
-    _check_size(job.size, spec.size_step)
+    check_size(*job.size, spec.size_step)
 
 
 def check_image_job(job: ImageJob, spec: BackboneSpec) -> None:
@@ -35,7 +35,7 @@ def check_image_job(job: ImageJob, spec: BackboneSpec) -> None:
         UserError: Window or size do not fit.
     """
     _check_window(job.window)
-    _check_size(job.size, spec.spatial_factor)
+    check_size(*job.size, spec.spatial_factor)
 
 
 def _check_window(window: Window | None) -> None:
@@ -43,13 +43,3 @@ def _check_window(window: Window | None) -> None:
         raise UserError(
             f"window: got {window[0]:g},{window[1]:g}, expected LOW,HIGH with LOW below"
         )
-
-
-def _check_size(size: tuple[int, int], factor: int) -> None:
-    for name, value in zip(("height", "width"), size, strict=True):
-        if value < factor or value % factor:
-            nearest = max(factor, round(value / factor) * factor)
-            raise UserError(
-                f"size: {name} {value} is not a multiple of {factor}, the backbone's pixels to a "
-                f"latent or patch; the nearest is {nearest}"
-            )

@@ -23,6 +23,7 @@ from mcm.backbones.folder import PipelineFolder
 from mcm.backbones.loading import load_folder, open_folder
 from mcm.backbones.pipeline import PipelineBackbone
 from mcm.backbones.text import T5Text
+from mcm.checks import check_frames, check_size
 from mcm.devices import pick_dtype
 from mcm.distillation.batch import DistillBatch
 from mcm.distillation.begin import add_variants, check_family
@@ -31,7 +32,6 @@ from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.steps import STUDENT, TARGET
 from mcm.distillation.variant import Variant
 from mcm.errors import UserError
-from mcm.sampling.options import check_frames, check_size
 from mcm.settings import Recipe
 
 

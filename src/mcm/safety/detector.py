@@ -47,7 +47,7 @@ Loader = Callable[[], Detector]
 
 def detectors(rules: DetectionSection) -> dict[str, Loader]:
     """Return what loads each detector, by name; a policy's goes before a package's."""
-    from mcm.safety.detection.model import DEFAULT_WEIGHTS, load_forensic
+    from mcm.safety.forensic import DEFAULT_WEIGHTS, load_forensic
 
     found: dict[str, Loader] = {entry.name: entry.load for entry in entry_points(group=GROUP)}
     weights = rules.forensic or DEFAULT_WEIGHTS

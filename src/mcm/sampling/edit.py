@@ -17,10 +17,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from mcm.checks import check_number, check_only
 from mcm.diffusion import Schedule, few_step_timesteps
 from mcm.errors import UserError
 from mcm.safety import guard
-from mcm.sampling.checks import check_number, check_only
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
 from mcm.sampling.options import ModelWarning, Settings, check_prompt, check_seed, resolve

@@ -10,6 +10,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.checks import check_frames, check_start
 from mcm.data.image import IMAGES, read_image
 from mcm.data.resize import BLACK
 from mcm.data.video import read_video
@@ -17,9 +18,8 @@ from mcm.errors import UserError
 from mcm.media.places import check_free
 from mcm.media.save import find_format
 from mcm.safety import guard
-from mcm.sampling.checks import check_start
 from mcm.sampling.loading import load
-from mcm.sampling.options import check_frames, check_prompt, check_seed
+from mcm.sampling.options import check_prompt, check_seed
 from mcm.sampling.pipeline import VideoModel
 from mcm.sampling.telling import warnings_to
 

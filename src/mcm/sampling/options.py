@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from mcm.checks import check_frames, check_number, check_size, check_text, check_whole, is_blank
 from mcm.errors import UserError
-from mcm.sampling.checks import check_number, check_text, check_whole, is_blank
 
 if TYPE_CHECKING:
     from mcm.backbones.base import BackboneSpec
@@ -149,40 +149,6 @@ def _pair(size: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
         raise UserError(f"size: got {size!r:.60}, expected (height, width) in pixels")
     return check_whole(size[0], "size"), check_whole(size[1], "size")
-
-
-def check_size(height: int, width: int, factor: int, where: str = "size") -> None:
-    """Check that a size in pixels is whole on the latent grid.
-
-    Raises:
-        UserError: It is not; the message names the sizes next to it.
-    """
-    if height % factor or width % factor or min(height, width) < factor:
-        low = [max(factor, side // factor * factor) for side in (width, height)]
-        high = [max(factor, -(-side // factor) * factor) for side in (width, height)]
-        sizes = dict.fromkeys(f"{w}x{h}" for w, h in (low, high))
-        raise UserError(
-            f"{where}: {width}x{height} (width x height) does not fit the latent grid, which needs "
-            f"multiples of {factor}; the nearest sizes are {' and '.join(sizes)}"
-        )
-
-
-def check_frames(frames: int, step: int, where: str = "frames") -> int:
-    """Return a number of frames, which is one more than a multiple of ``step``.
-
-    Raises:
-        UserError: The model cannot make a clip of that length.
-    """
-    if check_whole(frames, where) < 1:
-        raise UserError(f"{where}: got {frames}, expected at least 1")
-    extra = (frames - 1) % step
-    if extra:
-        low, high = frames - extra, frames - extra + step
-        raise UserError(
-            f"{where}: got {frames}, but this model makes one frame and then {step} at a time; the "
-            f"nearest numbers are {low} and {high}"
-        )
-    return frames
 
 
 def check_guidance(guidance: float) -> float:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcm.checks import check_text
 from mcm.errors import UserError, nearest
-from mcm.sampling.checks import check_text
 from mcm.sampling.options import check_prompt, check_seed, check_steps
 
 _COLUMNS = ("prompt", "seed", "steps", "output")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mcm.checks import check_text
 from mcm.errors import UserError
 from mcm.media.places import check_free, is_whole, outputs_of
 from mcm.media.save import FORMATS, check_alpha, find_format
-from mcm.sampling.checks import check_text
 from mcm.sampling.options import check_prompt, check_seed, check_steps
 from mcm.sampling.prompts_file import Job, read_prompts
 

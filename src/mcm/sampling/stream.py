@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mcm.checks import check_only, check_whole
 from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
 from mcm.safety import guard
-from mcm.sampling.checks import check_only, check_whole
 from mcm.sampling.clip import Clip
 from mcm.sampling.denoiser import Noise
 from mcm.sampling.options import Settings, check_prompt, check_seed, resolve

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mcm.checks import check_text, is_blank
 from mcm.diffusion import few_step_timesteps
 from mcm.errors import UserError
 from mcm.media.save import check_alpha
 from mcm.safety import guard
-from mcm.sampling.checks import check_text, is_blank
 from mcm.sampling.edit_files import EditRequest
 from mcm.sampling.options import MOST_STEPS, Settings, check_prompt, resolve
 from mcm.sampling.requests import parse_size

@@ -1,4 +1,4 @@
-"""Checks of single values: texts, numbers, and names of options."""
+"""Checks of what users give: texts, numbers, names of options, sizes and lengths of clips."""
 
 from __future__ import annotations
 
@@ -79,3 +79,37 @@ def check_only(options: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in options:
         if name not in known:
             raise UserError(f"{name}: {what} takes {', '.join(known)}; leave out {name!r}")
+
+
+def check_size(height: int, width: int, factor: int, where: str = "size") -> None:
+    """Check that a size in pixels is whole on the latent grid.
+
+    Raises:
+        UserError: It is not; the message names the sizes next to it.
+    """
+    if height % factor or width % factor or min(height, width) < factor:
+        low = [max(factor, side // factor * factor) for side in (width, height)]
+        high = [max(factor, -(-side // factor) * factor) for side in (width, height)]
+        sizes = dict.fromkeys(f"{w}x{h}" for w, h in (low, high))
+        raise UserError(
+            f"{where}: {width}x{height} (width x height) does not fit the latent grid, which needs "
+            f"multiples of {factor}; the nearest sizes are {' and '.join(sizes)}"
+        )
+
+
+def check_frames(frames: int, step: int, where: str = "frames") -> int:
+    """Return a number of frames, which is one more than a multiple of ``step``.
+
+    Raises:
+        UserError: The model cannot make a clip of that length.
+    """
+    if check_whole(frames, where) < 1:
+        raise UserError(f"{where}: got {frames}, expected at least 1")
+    extra = (frames - 1) % step
+    if extra:
+        low, high = frames - extra, frames - extra + step
+        raise UserError(
+            f"{where}: got {frames}, but this model makes one frame and then {step} at a time; the "
+            f"nearest numbers are {low} and {high}"
+        )
+    return frames

@@ -27,11 +27,11 @@ from mcm.evaluation.embedded import Request
 from mcm.evaluation.metric import Observation
 from mcm.evaluation.protocol import FluentProtocol
 from mcm.evaluation.runs import Row, observe_all
+from mcm.forensics import distortions
+from mcm.forensics.distortions import Distortion, Frames
 from mcm.progress import progress
-from mcm.safety import distortions
-from mcm.safety.detection.traces import LEAST_FRAMES, trace_names, traces
-from mcm.safety.distortions import Distortion, Frames
 from mcm.safety.footage import first_frames
+from mcm.safety.traces import LEAST_FRAMES, trace_names, traces
 from mcm.safety.watermark import embed
 from mcm.sampling.loading import load
 

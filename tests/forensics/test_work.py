@@ -11,8 +11,8 @@ from tests.safety.conftest import Frames
 from mcm.cli import main
 from mcm.data.fluent.world import World
 from mcm.errors import UserError
+from mcm.forensics.material import TRAINED, UNSEEN, Traced, sources
 from mcm.media.containers import write_mp4
-from mcm.safety.detection.material import TRAINED, UNSEEN, Traced, sources
 from mcm.safety.detector import detectors
 from mcm.safety.policy import DetectionSection
 from mcm.safety.verify import verify
@@ -118,7 +118,7 @@ def test_outside_its_domain_it_says_unknown(
 
 def test_the_watermark_is_on_half_of_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
     from mcm.evaluation.clips import EvaluationClip
-    from mcm.safety.detection import material
+    from mcm.forensics import material
 
     marked: list[int] = []
     monkeypatch.setattr(material, "embed", lambda f, payload: marked.append(payload) or f)

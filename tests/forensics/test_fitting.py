@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mcm.errors import UserError
-from mcm.safety.detection.fitting import Labelled, fit, shrunk_covariance
-from mcm.safety.detection.measures import auc, expected_calibration_error
-from mcm.safety.detection.model import load_forensic, probability, save_forensic
-from mcm.safety.detection.traces import trace_names
+from mcm.forensics.fitting import Labelled, fit, shrunk_covariance
+from mcm.forensics.measures import auc, expected_calibration_error
+from mcm.safety.forensic import load_forensic, probability, save_forensic
+from mcm.safety.traces import trace_names
 
 WIDTH = len(trace_names())
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mcm.errors import UserError
-from mcm.safety.detection.measures import auc, expected_calibration_error
-from mcm.safety.detection.model import Forensic, probability
+from mcm.forensics.measures import auc, expected_calibration_error
+from mcm.safety.forensic import Forensic, probability
 
 Array = NDArray[np.floating[Any]]
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from mcm.data.fluent.scene import Split
 from mcm.errors import UserError
-from mcm.safety.detection.fitting import Labelled, fit
-from mcm.safety.detection.material import (
+from mcm.forensics.distortions import Distortion
+from mcm.forensics.fitting import Labelled, fit
+from mcm.forensics.material import (
     TRAINED,
     UNSEEN,
     Source,
@@ -20,9 +21,8 @@ from mcm.safety.detection.material import (
     held_apart,
     sources,
 )
-from mcm.safety.detection.model import load_forensic, save_forensic
-from mcm.safety.detection.report import Group, write_report
-from mcm.safety.distortions import Distortion
+from mcm.forensics.report import Group, write_report
+from mcm.safety.forensic import load_forensic, save_forensic
 
 WEIGHTS = "forensic.safetensors"
 
@@ -38,7 +38,7 @@ def train_detector(
     """Gather traces of clips, fit the detector and write it.
 
     Args:
-        real: Sources of real clips, as `mcm.safety.detection.material` reads them.
+        real: Sources of real clips, as `mcm.forensics.material` reads them.
         generated: Sources of generated clips.
         output: Folder of the run; traces that it holds are not made again.
         count: Clips of each source; every fifth scene is held apart to calibrate.

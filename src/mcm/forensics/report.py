@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcm.safety.detection.measures import auc, expected_calibration_error, missed, reliability
-from mcm.safety.detection.model import probability
+from mcm.forensics.measures import auc, expected_calibration_error, missed, reliability
+from mcm.safety.forensic import probability
 
 Array = NDArray[np.floating[Any]]
 Row = dict[str, Any]

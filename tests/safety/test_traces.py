@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.safety.conftest import Frames
 
-from mcm.safety.detection.traces import LEAST_FRAMES, LEAST_SIDE, trace_names, traces
+from mcm.safety.traces import LEAST_FRAMES, LEAST_SIDE, trace_names, traces
 
 
 def seen(frames: Frames) -> dict[str, float]:

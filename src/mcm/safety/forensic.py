@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcm.errors import UserError
-from mcm.safety.detection.traces import LEAST_FRAMES, LEAST_SIDE, trace_names, traces
 from mcm.safety.detector import Detection
+from mcm.safety.traces import LEAST_FRAMES, LEAST_SIDE, trace_names, traces
 
 Array = NDArray[np.floating[Any]]
 
-DEFAULT_WEIGHTS = Path(__file__).parents[2] / "weights" / "detectors" / "forensic.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "detectors" / "forensic.safetensors"
 _HEADER = "traces and facts"
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcm.safety.detection.measures import auc, expected_calibration_error, missed, reliability
+from mcm.forensics.measures import auc, expected_calibration_error, missed, reliability
 
 SCORES = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
 
