@@ -45,6 +45,9 @@ ROUNDING = 1e-6
 FULL = "in full"
 """The column of models at more steps, and of real material."""
 
+STYLES = (("o", "--"), ("s", ":"), ("^", "-."))
+"""Marker of a method and dashes of what is in full; a further pair for every ten colours."""
+
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
 
@@ -233,14 +236,16 @@ def draw(report: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
+    labels = len(rows_of(report["runs"]))
     for title, names in groups_of(report).items():
+        size = (4 * len(names), 3 + 0.22 * math.ceil(labels / len(names)))
         figure, places = pyplot.subplots(
-            1, len(names), figsize=(4 * len(names), 3.8), squeeze=False, layout="constrained"
+            1, len(names), figsize=size, squeeze=False, layout="constrained"
         )
         for axes, name in zip(places[0], names, strict=True):
             _curves(axes, report, name)
         lines = places[0][0].get_legend_handles_labels()
-        figure.legend(*lines, loc="outside lower center", ncols=2 * len(names))
+        figure.legend(*lines, loc="outside lower center", ncols=len(names))
         files[title] = folder / f"{title.lower().replace(' ', '-')}.{kind}"
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(files[title], dpi=120, metadata=metadata)
@@ -251,7 +256,7 @@ def draw(report: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Path]:
 def _curves(axes: Any, report: Mapping[str, Any], name: str) -> None:
     """Draw a metric over steps, with intervals; what is in full is a dashed line across."""
     for number, (label, row) in enumerate(rows_of(report["runs"]).items()):
-        colour = f"C{number % 10}"
+        colour, marker, dashes = f"C{number % 10}", *STYLES[number // 10 % len(STYLES)]
         found = {column: results.get(name) for column, results in row.items()}
         points = sorted((int(c), r) for c, r in found.items() if c != FULL and _has(r))
         if points:
@@ -260,12 +265,13 @@ def _curves(axes: Any, report: Mapping[str, Any], name: str) -> None:
             high = [max(r["high"] - v, 0) for v, (_, r) in zip(values, points, strict=True)]
             steps = [step for step, _ in points]
             axes.errorbar(
-                steps, values, [low, high], color=colour, marker="o", capsize=2, label=label
+                steps, values, [low, high], color=colour, marker=marker, capsize=2, label=label
             )
         elif _has(found.get(FULL)):
-            axes.axhline(found[FULL]["value"], color=colour, linestyle="--", label=label)
+            axes.axhline(found[FULL]["value"], color=colour, linestyle=dashes, label=label)
         else:
-            axes.plot([], [], color=colour, label=label)
+            line = dashes if FULL in row else "-"
+            axes.plot([], [], color=colour, linestyle=line, label=label)
     metric = report["metrics"][name]
     axes.set(title=_titled(metric), xlabel="steps")
     axes.set_xscale("log", base=2)
