@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from mcm.distillation.claim import claimed
 from mcm.errors import UserError, nearest
 from mcm.recipe import FILE_NAME, resolve
 from mcm.settings import Recipe
@@ -82,8 +83,8 @@ class Trial:
 
 
 def _timeless(recipe: Recipe) -> dict[str, object]:
-    """Return what decides the student: not how its run was continued."""
-    return recipe.model_dump(exclude={"trainer": {"resume"}})
+    """Return what decides the student: not where its run is, nor how that was continued."""
+    return recipe.model_dump(exclude={"trainer": {"resume", "output"}})
 
 
 def _shown(path: Path) -> str:
@@ -143,10 +144,13 @@ def work(
 
     Raises:
         SystemExit: The user interrupted a run.
+        UserError: Another process trains one of them.
     """
     left = [trial for trial in found if not trial.finished()]
     for trial in left:
         if (trial.output / FILE_NAME).is_file() and not trial.begun():
+            with claimed(trial.output):
+                pass
             remove(trial.output)
     codes = {trial.label: _checked(run(trial.command())) for trial in left}
     failed = [label for label, code in codes.items() if code]
@@ -154,6 +158,22 @@ def work(
     if there and _checked(run(evaluation(there, output, options))):
         failed.append("the evaluation")
     return failed
+
+
+def call(command: Sequence[str]) -> int:
+    """Run a command and return its exit code.
+
+    Ctrl-C reaches the command as well, which saves what it has: it is waited for, and the code is
+    then 130 whatever it ends with.
+    """
+    process, interrupted = subprocess.Popen(command), False
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            return INTERRUPTED if interrupted else code
 
 
 def _checked(code: int) -> int:
@@ -177,7 +197,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     def run(arguments: list[str]) -> int:
         print(shlex.join(["mcm", *arguments]), flush=True)
-        return 0 if asked.dry_run else subprocess.call([*MCM, *arguments])
+        return 0 if asked.dry_run else call([*MCM, *arguments])
 
     try:
         found = trials(asked.recipes, asked.only, asked.seeds, asked.changes, asked.output)

@@ -28,6 +28,7 @@ from mcm.distillation.feed import Feed
 from mcm.distillation.objective import MotionConsistency
 from mcm.distillation.run import make_accelerator, prepare_backbone
 from mcm.distillation.variant import Variant
+from mcm.errors import UserError
 from mcm.recipe import resolve
 from mcm.settings import Recipe
 
@@ -106,6 +107,26 @@ def report(down: Tensor, away: Tensor) -> str:
     )
 
 
+def measure(recipe: Recipe, steps: int, pairs: int) -> str:
+    """Train a recipe's critic for some steps and report its gradient at some pairs.
+
+    Raises:
+        UserError: The recipe has no critic, or something of it does not fit.
+    """
+    if recipe.critic.weight == 0:
+        raise UserError("critic.weight: got 0, which is no critic; give one above")
+    device = make_accelerator(recipe).device
+    torch.manual_seed(recipe.trainer.seed)
+    backbone, _ = prepare_backbone(recipe, device)
+    feed = Feed.open(recipe)
+    objective = MotionConsistency(backbone, feed.videos.unconditional(), Variant.of(recipe))
+    made = make_pairs(backbone, pairs)
+    train(objective, feed, recipe, steps)
+    assert objective.critics.frame is not None
+    down = way_down(backbone, objective.critics.frame, made)
+    return report(down, made.clean_bcthw - made.poor_bcthw)
+
+
 def main() -> None:
     """Train the critic and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -114,18 +135,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--pairs", type=int, default=8)
     given = parser.parse_args()
-    recipe = resolve(given.recipe, given.overrides)
-    device = make_accelerator(recipe).device
-    torch.manual_seed(recipe.trainer.seed)
-    backbone, _ = prepare_backbone(recipe, device)
-    feed = Feed.open(recipe)
-    objective = MotionConsistency(backbone, feed.videos.unconditional(), Variant.of(recipe))
-    if objective.critics.frame is None:
-        parser.error("the recipe has no critic: set critic.weight")
-    pairs = make_pairs(backbone, given.pairs)
-    train(objective, feed, recipe, given.steps)
-    down = way_down(backbone, objective.critics.frame, pairs)
-    print(report(down, pairs.clean_bcthw - pairs.poor_bcthw))
+    try:
+        print(measure(resolve(given.recipe, given.overrides), given.steps, given.pairs))
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ and which share of both lies on its own side of the middle (0.5 by chance).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -22,8 +22,10 @@ from mcm.data.cached import CachedImages
 from mcm.data.fluent.captions import prompt
 from mcm.distillation.proxy import combinations
 from mcm.distillation.variant import make_critic
+from mcm.errors import UserError
 from mcm.recipe import resolve
 from mcm.sampling.loading import load
+from mcm.settings import Recipe
 
 HELD = 0.25
 JUDGED = 128
@@ -71,31 +73,31 @@ def _chosen(number: int, count: int, held: bool, generator: torch.Generator) -> 
     return torch.randint(low, high, (number,), generator=generator)
 
 
-def main() -> None:
-    """Train the critic and print what it sees on the way."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("student")
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--updates", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--clips", type=int, default=96)
-    given = parser.parse_args()
-    recipe = resolve(given.recipe, given.overrides)
-    if recipe.data.images is None:
-        parser.error("the recipe has no images: set data.images")
+def discern(recipe: Recipe, student: str, updates: int, batch: int, clips: int) -> Iterator[str]:
+    """Train a recipe's critic and yield, on the way, what it sees.
+
+    Args:
+        recipe: Its critic and its images.
+        student: Whose clips the images are told from.
+        updates: Of the critic.
+        batch: Frames of each side in an update.
+        clips: Clips of the student.
+
+    Raises:
+        UserError: The recipe has no images or no critic, or the student is not there.
+    """
+    if recipe.data.images is None or recipe.critic.weight == 0:
+        raise UserError("data.images, critic.weight: the recipe has no images or no critic")
     torch.manual_seed(recipe.trainer.seed)
     generator = torch.Generator().manual_seed(recipe.trainer.seed)
     real = stills_of(recipe.data.images, generator)
-    fake = frames_of(given.student, given.clips, generator)
+    fake = frames_of(student, clips, generator)
     critic = make_critic(recipe.critic, fake(1, True)[1].shape[-1])
-    if critic is None:
-        parser.error("the recipe has no critic: set critic.weight")
-    trained = [p for p in critic.parameters() if p.requires_grad]
-    section = recipe.critic
+    assert critic is not None
+    trained, section = [p for p in critic.parameters() if p.requires_grad], recipe.critic
     optimizer = torch.optim.AdamW(trained, lr=section.lr, betas=section.betas, weight_decay=0.0)
-    for update in range(1, given.updates + 1):
-        (x, x_text), (y, y_text) = real(given.batch, False), fake(given.batch, False)
+    for update in range(1, updates + 1):
+        (x, x_text), (y, y_text) = real(batch, False), fake(batch, False)
         optimizer.zero_grad()
         critic.critic_loss(x, y, x_text, y_text, generator)["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -106,7 +108,25 @@ def main() -> None:
             middle = (ours.median() + theirs.median()) / 2
             right = torch.cat([ours > middle, theirs < middle]).float().mean()
             means = f"images {float(ours.mean()):.3f}, frames {float(theirs.mean()):.3f}"
-            print(f"{update} updates: {means}, told apart {float(right):.2f}", flush=True)
+            yield f"{update} updates: {means}, told apart {float(right):.2f}"
+
+
+def main() -> None:
+    """Train the critic and print what it sees on the way."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("student")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=96)
+    given = parser.parse_args()
+    try:
+        recipe = resolve(given.recipe, given.overrides)
+        for line in discern(recipe, given.student, given.updates, given.batch, given.clips):
+            print(line, flush=True)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

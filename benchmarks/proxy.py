@@ -55,7 +55,7 @@ def proxies(run: Path) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     with log.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["name"].startswith(PREFIX):
+            if row["value"] and row["name"].startswith(PREFIX):  # a killed run may leave half a row
                 values = found.setdefault(int(row["step"]), {})
                 values[row["name"].removeprefix(PREFIX)] = float(row["value"])
     if not found:
@@ -64,16 +64,16 @@ def proxies(run: Path) -> dict[int, dict[str, float]]:
 
 
 def students(runs: Sequence[Path], reports: Sequence[Path], steps: int) -> list[Student]:
-    """Return every student of the runs that a report has a row of at some steps."""
+    """Return every student of the runs that a report has a row of at some steps, each once."""
     logs = {run.resolve(): proxies(run) for run in runs}
-    found = []
+    found: dict[Path, Student] = {}
     for report in reports:
         for row in read_json(report, "a report of `mcm evaluate`").get("runs", []):
             folder = Path(row["model"]).resolve()
             run = next((run for run in logs if run in folder.parents), None)
             if run is not None and row["steps"] == steps:
-                found.append(_student(folder, logs[run], row["results"]))
-    return found
+                found.setdefault(folder, _student(folder, logs[run], row["results"]))
+    return list(found.values())
 
 
 def _student(folder: Path, log: Mapping[int, dict[str, float]], results: Any) -> Student:

@@ -69,12 +69,15 @@ def read_reports(paths: Sequence[Path]) -> dict[str, Any]:
                     "evaluate all on one protocol"
                 )
         for run in report["runs"]:
-            kept = runs.setdefault((run["label"], run["steps"]), run)
+            place = run["label"], run["steps"]
+            kept = runs.get(place, run)
             if not _agree(kept["results"], run["results"]):
                 raise UserError(
                     f"{path}: {run['label']} at {run['steps']} steps has other values than in an "
                     "earlier report; give one of them another label"
                 )
+            measured = {name: found for name, found in kept["results"].items() if _has(found)}
+            runs[place] = {**kept, "results": {**kept["results"], **run["results"], **measured}}
     metrics = {metric["name"]: metric for report in reports for metric in report["metrics"]}
     ordered = sorted(runs.values(), key=lambda run: not run["steps"])
     return {**whole, "metrics": metrics, "runs": ordered}

@@ -173,6 +173,8 @@ def test_unknown_key_far_from_all_lists_the_section(recipe_file: Path) -> None:
         ("trainer.steps=010", "trainer.steps: got '010', expected a valid integer"),
         ("trainer.steps=1:30", "trainer.steps: got '1:30', expected a valid integer"),
         ("trainer.seed=99999999999999999999", "expected a number less than 9223372036854775808"),
+        ("critic.size=7", "critic.size: got 7, expected a number greater than or equal to 32"),
+        (f"trainer.validation.seeds=[{2**64}]", "trainer.validation.seeds.0: got 184467440737"),
         ("student.rank=99999999", "student.rank: got 99999999, expected a number less than or"),
     ],
 )

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ablations
+from mcm.distillation.claim import claimed
 from mcm.errors import UserError
 from mcm.recipe import save
 
+ROOT = Path(__file__).resolve().parents[2]
 LEAST = """
 model: {teacher: fluent}
 data: {videos: videos}
@@ -107,6 +114,51 @@ def test_a_run_killed_before_its_first_checkpoint_begins_afresh() -> None:
     assert "--resume" not in shell.lines[0]
     assert not (trial.output / "log.csv").exists()
     assert trial.finished()
+
+
+def test_a_run_of_another_process_is_left_alone() -> None:
+    (trial,) = found_of(Path("base.yaml"))
+    save(trial.resolved(), trial.output)
+    with claimed(trial.output), pytest.raises(UserError, match="another process trains"):
+        ablations.work([trial], Path("out"), [], Shell())
+    assert (trial.output / "recipe.yaml").is_file()
+
+
+def test_a_folder_that_was_moved_is_of_the_same_recipe() -> None:
+    finish(found_of(Path("base.yaml")))
+    moved = ablations.trials(Path("recipes"), ["base"], (0,), ["trainer.steps=5"], Path("moved"))
+    Path("out").rename("moved")
+    assert moved[0].finished()
+
+
+def test_ctrl_c_waits_for_the_command_to_save(tmp_path: Path) -> None:
+    """As in a terminal, whose Ctrl-C reaches both."""
+    child = (
+        "import signal, time, pathlib\n"
+        "def save(*_):\n"
+        "    time.sleep(1)\n"
+        "    pathlib.Path('saved').touch()\n"
+        "    raise SystemExit(130)\n"
+        "signal.signal(signal.SIGINT, save)\n"
+        "pathlib.Path('begun').touch()\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", child]
+    parent = f"import sys; from benchmarks.ablations import call; sys.exit(call({command!r}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], start_new_session=True, env=environment
+    )
+    wait_for(Path("begun"))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert Path("saved").is_file()
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def test_a_failure_does_not_end_the_others_and_an_interrupt_does() -> None:

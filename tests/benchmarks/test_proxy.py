@@ -51,6 +51,13 @@ def test_students_are_matched_with_the_proxy_of_their_step(tmp_path: Path) -> No
     ]
 
 
+def test_a_student_of_two_reports_counts_once_and_a_torn_line_not_at_all(tmp_path: Path) -> None:
+    runs, report = world(tmp_path, [40, 10, 20, 30])
+    with (runs[0] / "log.csv").open("a") as log:
+        log.write("30,proxy/sco")
+    assert len(proxy.students(runs, [report, report], 4)) == 4
+
+
 def test_ranks_count_for_spearman_and_distances_for_pearson(tmp_path: Path, capsys) -> None:
     runs, report = world(tmp_path, [40, 10, 20, 300])
     found = proxy.correlations(proxy.students(runs, [report], 4))

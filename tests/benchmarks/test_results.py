@@ -108,6 +108,15 @@ def test_reports_agree_but_for_rounding_and_what_one_did_not_measure(
         results.read_reports(reports)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_row_has_what_any_of_its_reports_measured(tmp_path: Path, order: tuple[int, int]) -> None:
+    rows = [run("A", 4, fvd=61.0, motion=1.0), run("A", 4, fvd=61.0, alignment=2.0)]
+    files = [write(tmp_path / f"{number}.json", [rows[number]]) for number in order]
+    (joined,) = results.read_reports(files)["runs"]
+    values = {name: found["value"] for name, found in joined["results"].items()}
+    assert values == {"fvd": 61.0, "motion": 1.0, "odd": None, "alignment": 2.0}
+
+
 def test_real_material_stands_after_the_methods_of_every_report(tmp_path: Path) -> None:
     first = write(tmp_path / "a.json", [run("A", 4), run("real-poor", 0)])
     second = write(tmp_path / "b.json", [run("real-clean", 0), run("B", 1)])

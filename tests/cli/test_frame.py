@@ -104,6 +104,16 @@ def test_unknown_option_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--nonsense" in err
 
 
+@pytest.mark.parametrize("minutes", ["0", "-1"])
+def test_a_training_of_no_time_is_refused(
+    tmp_path: Path, minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("judges", "frames", "-o", str(tmp_path / "out"), "--minutes", minutes)
+    code, _, err = called(capsys, *words)
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    assert "'--minutes'" in err
+
+
 def test_no_arguments_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = called(capsys)
     assert code == 2

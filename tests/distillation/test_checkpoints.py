@@ -121,3 +121,12 @@ def test_rates_and_lengths_may_change(tmp_path: Path, recipe_of) -> None:
     checkpoint = load(write(tmp_path, 1, recipe=recipe_of()))
     longer = recipe_of(optimizer={"lr": 1e-9}, trainer={"steps": 99}, critic={"weight": 0.7})
     check_fits(checkpoint, longer, BACKBONE)
+
+
+def test_the_start_counts_only_where_it_is_made_anew(tmp_path: Path, recipe_of) -> None:
+    checkpoint = load(write(tmp_path, 1, recipe=recipe_of()))
+    check_fits(checkpoint, recipe_of(student={"interpolate": 0.5}), BACKBONE)
+    check_fits(checkpoint, recipe_of(trainer={"seed": 9}), BACKBONE)
+    other = recipe_of(student={"interpolate": 0.5}, trainer={"seed": 9})
+    with pytest.raises(UserError, match=r"trainer.seed is \d+ there and 9"):
+        check_fits(checkpoint, other, BACKBONE)

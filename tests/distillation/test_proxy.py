@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,20 +105,67 @@ def test_a_missing_network_is_told_before_anything_is_made(
         Yardstick.of(10**6, (), 10**6)
 
 
+def proxy(folder: Path, scores: Iterator[float], log: Lines | None = None, **more) -> Proxy:
+    """A proxy of given scores, whose students are files."""
+
+    def write(place: Path) -> None:
+        (place / "weights").write_text("w")
+
+    return Proxy(
+        lambda: {"score": next(scores)}, write, folder / "best", log or Lines(), every=10, **more
+    )
+
+
+def kept(folder: Path) -> int:
+    return int(json.loads((folder / "best" / "proxy.json").read_text())["step"])
+
+
 def test_the_best_student_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path) -> None:
-    scores = iter([3.0, 1.0, 2.0])
-    kept: list[int] = []
-    log = Lines()
-
-    def proxy() -> Proxy:
-        return Proxy(lambda: {"score": next(scores)}, kept.append, tmp_path, log, every=10)
-
-    watcher = proxy()
+    scores, log = iter([3.0, 1.0, 2.0]), Lines()
+    watcher = proxy(tmp_path, scores, log)
     for step in range(1, 21):
         watcher.after_step(report(step))
-    assert kept == [10, 20]
-    assert json.loads((tmp_path / "proxy.json").read_text()) == {"step": 20, "score": 1.0}
-    proxy().after_step(report(25, last=True))
-    assert kept == [10, 20]
+    facts = json.loads((tmp_path / "best" / "proxy.json").read_text())
+    assert facts == {"step": 20, "score": 1.0, "yardstick": ""}
+    proxy(tmp_path, scores, log, done=20).after_step(report(25, last=True))
+    assert kept(tmp_path) == 20
     assert [step for step, _ in log.rows] == [10, 20, 25]
     assert log.rows[0][1] == {"proxy/score": 3.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+@pytest.mark.parametrize("change", [{"done": 10}, {"done": 20, "yardstick": "other images"}])
+def test_a_best_of_later_steps_or_another_measure_is_set_aside(
+    tmp_path: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy(tmp_path, iter([1.0])).after_step(report(20))
+    proxy(tmp_path, iter([5.0]), **change).after_step(report(30))
+    assert kept(tmp_path) == 30
+    assert (tmp_path / "set-aside-best" / "weights").is_file()
+    assert "set-aside-best" in capsys.readouterr().err
+
+
+def test_a_student_that_cannot_be_written_leaves_the_best_before(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError("no space")
+
+    watcher = proxy(tmp_path, iter([2.0, 1.0]))
+    watcher.after_step(report(10))
+    watcher.write = full
+    with pytest.raises(OSError, match="no space"):
+        watcher.after_step(report(20))
+    assert kept(tmp_path) == 10
+    assert (tmp_path / "best" / "weights").is_file()
+
+
+def test_one_image_is_told_before_the_run(judges: Judges) -> None:
+    with pytest.raises(UserError, match=r"data\.images holds one image"):
+        Yardstick.of(2, itertools.islice(stills("flat"), 1), 2, judges)
+
+
+def test_the_digest_is_that_of_what_decides_a_score(judges: Judges) -> None:
+    def digest(count: int, number: int) -> str:
+        return Yardstick.of(count, itertools.islice(stills("flat"), number), 4, judges).digest
+
+    assert digest(2, 3) == digest(2, 3)
+    assert len({digest(2, 3), digest(3, 3), digest(2, 4), digest(2, 0)}) == 4

@@ -25,6 +25,7 @@ from mcm.backbones.lora_files import LORA_FILE
 from mcm.data.cache import cache_images, cache_videos
 from mcm.data.samples import Sample
 from mcm.distillation import checkpoints
+from mcm.distillation.claim import claimed
 from mcm.distillation.run import distill, prepare_backbone
 from mcm.errors import UserError
 from mcm.recipe import resolve
@@ -179,7 +180,7 @@ def test_the_proxy_keeps_the_best_student(
     distill(resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path, 2, *more)))
     facts = json.loads((tmp_path / "best" / "proxy.json").read_text())
     assert facts["step"] in (1, 2)
-    assert set(facts) == {"step", "fvd", "fid", "shift", "motion", "score"}
+    assert set(facts) == {"step", "fvd", "fid", "shift", "motion", "score", "yardstick"}
     assert (tmp_path / "best" / "pytorch_lora_weights.safetensors").is_file()
 
 
@@ -287,6 +288,26 @@ def test_a_run_is_not_overwritten(world: Path, tmp_path: Path) -> None:
     distill(recipe)
     with pytest.raises(UserError, match="holds a run already"):
         distill(recipe)
+
+
+def test_a_checkpoint_of_another_run_does_not_overwrite_one(world: Path, tmp_path: Path) -> None:
+    smoke = ROOT / "recipes/fluent-smoke.yaml"
+    for name in ("one", "other"):
+        distill(resolve(smoke, overrides(world, tmp_path / name, 1)))
+    student = digest(tmp_path / "other" / "student")
+    more = f"trainer.resume={tmp_path / 'one' / 'checkpoints' / 'step-00000001'}"
+    with pytest.raises(UserError, match=r"holds a run already, and .* is a checkpoint of another"):
+        distill(resolve(smoke, overrides(world, tmp_path / "other", 2, more)))
+    assert digest(tmp_path / "other" / "student") == student
+    distill(resolve(smoke, overrides(world, tmp_path / "third", 2, more)))
+
+
+def test_one_process_at_a_time_trains_into_a_folder(world: Path, tmp_path: Path) -> None:
+    recipe = resolve(ROOT / "recipes/fluent-smoke.yaml", overrides(world, tmp_path / "out", 1))
+    with claimed(tmp_path / "out"), pytest.raises(UserError, match="another process trains"):
+        distill(recipe)
+    assert not (tmp_path / "out" / "recipe.yaml").exists()
+    distill(recipe)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,16 @@ def test_callbacks_are_closed_when_the_loop_fails(trainer_of, recipe_of) -> None
     assert witness.closed == 1
 
 
+def test_what_was_trained_is_saved_when_a_watcher_fails(trainer_of, recipe_of) -> None:
+    def fail() -> None:
+        raise OSError("broken")
+
+    trainer = trainer_of(recipe_of(trainer={"checkpoint_every": None}))
+    with pytest.raises(OSError, match="broken"):
+        trainer.run([Witness(2, fail)])
+    assert [path.name for path in checkpoints.present(trainer.folder)] == ["step-00000002"]
+
+
 def test_seeds_of_steps_and_ranks_differ() -> None:
     seeds = {step_seed(s, n, r) for s in range(3) for n in range(50) for r in range(3)}
     assert len(seeds) == 450

@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from mcm.data.fluent.concepts import CONCEPTS
-from mcm.data.fluent.world import World
+from mcm.data.fluent.shards import write_shards
 from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.concept import ConceptJudge, ConceptNet, ConceptRate, to_input
-from mcm.evaluation.concept_training import calibrate, clean_frame, train_concept_judge
+from mcm.evaluation.concept_training import (
+    calibrate,
+    load_frames,
+    train_concept_judge,
+)
 from mcm.evaluation.embedded import RealClips, requests
 from mcm.teacher.loop import LoopConfig
 
@@ -47,30 +51,35 @@ def test_calibration_sets_the_statistics_of_the_batches() -> None:
 
 
 def test_a_resumed_training_gives_the_same_weights(tmp_path: Path) -> None:
-    for run in ("whole", "parts"):
-        (tmp_path / run).mkdir()
-        pairs = [clean_frame(World(), number, 3) for number in range(4)]
-        np.savez(
-            tmp_path / run / "frames.npz",
-            frames=[frame for frame, _ in pairs],
-            labels=[label for _, label in pairs],
+    shards = tmp_path / "shards"
+    write_shards(shards, "video", 2)
+
+    def trained(run: str, steps: int) -> ConceptNet:
+        config = LoopConfig(steps=steps, lr=1e-3, warmup=1)
+        return train_concept_judge(
+            shards, tmp_path / run, tmp_path / f"{run}.safetensors", config, clips=2
         )
-    config = LoopConfig(steps=3, lr=1e-3, warmup=1)
-    whole = train_concept_judge(
-        tmp_path, tmp_path / "whole", tmp_path / "whole.safetensors", config
-    )
-    first = LoopConfig(steps=1, lr=1e-3, warmup=1)
-    train_concept_judge(tmp_path, tmp_path / "parts", tmp_path / "parts.safetensors", first)
-    parts = train_concept_judge(
-        tmp_path, tmp_path / "parts", tmp_path / "parts.safetensors", config
-    )
+
+    whole = trained("whole", 3)
+    trained("parts", 1)
     for name, value in whole.state_dict().items():
-        torch.testing.assert_close(parts.state_dict()[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(trained("parts", 3).state_dict()[name], value, rtol=0, atol=0)
     logits = ConceptJudge(tmp_path / "whole.safetensors").logits(
         np.zeros((1, 128, 128, 3), dtype=np.uint8)
     )
     assert logits.shape == (len(CONCEPTS),)
     assert np.isfinite(logits).all()
+
+
+def test_other_shards_than_those_of_the_frames_are_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path / "some", "video", 2)
+    write_shards(tmp_path / "more", "video", 3)
+    frames, _ = load_frames(tmp_path / "some", tmp_path / "run", 9)
+    assert torch.equal(frames, load_frames(tmp_path / "some", tmp_path / "run", 9)[0])
+    with pytest.raises(UserError, match=r"frames\.npz: has the frames of other shards than .*more"):
+        load_frames(tmp_path / "more", tmp_path / "run", 9)
+    with pytest.raises(UserError, match="none"):
+        load_frames(tmp_path / "none", tmp_path / "run", 9)
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

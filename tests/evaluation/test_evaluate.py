@@ -26,6 +26,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["./m@4", "./m@8"], (0, 1), "two are called 'm'"),
         (["./m:label=a b", "./m:label=a-b"], (0, 1), "two are called 'a-b' and 'a b'"),
         (["./m"], (2, 2), "expected 0 to 1"),
+        (["./m:label=real-poor"], (0, 1), "called 'real-poor' as real material is"),
         (["./m:sampler=unipcc"], (0, 1), "Did you mean 'unipc'"),
     ],
 )

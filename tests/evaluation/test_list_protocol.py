@@ -20,6 +20,7 @@ from mcm.evaluation.gallery import Gallery
 from mcm.evaluation.list_protocol import ListProtocol
 from mcm.evaluation.protocol import Protocol
 from mcm.evaluation.suite import Part, Suite
+from mcm.sampling.options import ModelWarning
 
 
 class Grey(Painter):
@@ -171,3 +172,20 @@ def make(folder: Path) -> Path:
     folder.mkdir()
     (folder.parent / "c").mkdir(exist_ok=True)
     return folder
+
+
+def test_a_damaged_video_is_told_before_any_clip_is_made(folder: Path) -> None:
+    (folder / "videos" / "1.mp4").write_bytes(b"no video")
+    suite = Suite(
+        folder / "out", ListProtocol.load(write(folder, videos=str(folder / "videos"))), (Grey(9),)
+    )
+    with pytest.raises(UserError, match=r"1\.mp4"):
+        suite.run(Part(), lambda _: lambda done, of: None, Gallery(folder / "out", ()))
+    assert not list((folder / "out" / "runs").glob("grey*"))
+
+
+def test_a_video_that_is_not_there_is_told(folder: Path) -> None:
+    (folder / "videos" / "1.mp4").unlink()
+    protocol = ListProtocol.load(write(folder, videos=str(folder / "videos")))
+    with pytest.warns(ModelWarning, match=r"1 of 3 samples are left out, the first is .*1\.mp4"):
+        assert protocol.references()["real-videos"].count == 2

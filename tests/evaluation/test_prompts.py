@@ -65,3 +65,23 @@ def test_other_layouts_are_named(tmp_path: Path, name: str, text: str, message: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.txt: cannot be read"):
         read_prompts(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", f"{FOX}\n\n{STAR}\x07\n", r"a\.txt: prompt 3: .*U\+0007"),
+        ("a.json", '["a fox", "\\ud83d"]', r"a\.json: prompt 2: .*U\+D83D"),
+    ],
+)
+def test_a_prompt_that_no_model_can_read_is_named(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_prompts(tmp_path / name)
+
+
+def test_lines_that_show_nothing_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"{FOX}\n\u200b\n  \n{STAR}\n", encoding="utf-8")
+    assert read_prompts(tmp_path / "a.txt") == [FOX, STAR]

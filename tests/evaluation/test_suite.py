@@ -126,7 +126,6 @@ def test_one_model_is_loaded_at_a_time(tmp_path: Path) -> None:
         (False, False),
         (True, False),
         (False, True),
-        (False, False),
     ]
 
 

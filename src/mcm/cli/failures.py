@@ -12,7 +12,6 @@ FAILED = 1
 
 EXTRAS = {
     "fastapi": "serve",
-    "filelock": "serve",
     "gradio": "ui",
     "prometheus_client": "serve",
     "resvg_py": "fluent",

@@ -7,17 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mcm.cli.training_options import Folder, Minutes
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Train the networks that judge clips, on real material.",
 )
-
-Folder = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder of the run; resumed if there.")
-]
-Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes.")]
 
 
 @app.command()

@@ -15,7 +15,9 @@ Matrices = Annotated[
     bool, typer.Option("--muon", help="Move the matrices of hidden layers by Muon.")
 ]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.", min=0.0)]
-Minutes = Annotated[float | None, typer.Option(help="Save and stop after so many minutes.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Save and stop after so many minutes.", min=0.01)
+]
 Corpus = Annotated[Path, typer.Option(help="Folder that `mcm teacher corpus` wrote.")]
 Compiled = Annotated[
     bool, typer.Option("--compile", help="Compile the network first; needs a C++ compiler.")

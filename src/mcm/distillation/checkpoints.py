@@ -28,9 +28,11 @@ FOLDER = "checkpoints"
 LATEST = "latest"
 WEIGHTS, OPTIMIZER, CARD = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 FORMAT = 1
+START = {"student.init", "trainer.seed"}
+"""Values that decide what a student begins with."""
 _NAME = re.compile(r"step-\d{8,}")
 _PARTIAL = ".part"
-_ASIDE = "set-aside-"
+ASIDE = "set-aside-"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ class Checkpoint:
 
 
 def structure(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's values that a resumed run may not change, by dotted key."""
+    """Return the recipe's values that a resumed run may not change, by dotted key.
+
+    Those of the student's start count only where it is made anew, to go back towards it.
+    """
     critic, student = recipe.critic, recipe.student
     values: dict[str, Any] = {
         "student.mode": student.mode,
@@ -75,8 +80,7 @@ def structure(recipe: Recipe) -> dict[str, Any]:
         clips = recipe.clip_critic
         for name in ("backbone", "representation", "width"):
             values[f"clip_critic.{name}"] = getattr(clips, name)
-    if student.interpolate < 1:  # the start is made anew, and must be the same
-        values |= {"student.init": student.init, "trainer.seed": recipe.trainer.seed}
+    values |= {"student.init": student.init, "trainer.seed": recipe.trainer.seed}
     if student.mode == "lora":
         values |= {"student.rank": student.rank, "student.alpha": student.alpha}
     if critic.weight > 0:
@@ -144,7 +148,7 @@ def set_aside(folder: Path, step: int) -> list[Path]:
     moved = []
     for path in present(folder):
         if int(path.name.removeprefix("step-")) > step:
-            target = folder / f"{_ASIDE}{path.name}"
+            target = folder / f"{ASIDE}{path.name}"
             shutil.rmtree(target, ignore_errors=True)
             moved.append(path.rename(target))
     return moved
@@ -215,9 +219,10 @@ def check_fits(checkpoint: Checkpoint, recipe: Recipe, backbone: Mapping[str, An
             "from, or start afresh in another trainer.output"
         )
     ours, before = structure(recipe), checkpoint.card.structure
+    ignored = START if recipe.student.interpolate == 1 else set[str]()
     faults = [
         f"{key} is {before.get(key)!r} there and {ours.get(key)!r} in the recipe"
-        for key in sorted(ours.keys() | before.keys())
+        for key in sorted((ours.keys() | before.keys()) - ignored)
         if ours.get(key) != before.get(key)
     ]
     if faults:

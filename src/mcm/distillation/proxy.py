@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcm.backbones.json_files import read_json
 from mcm.data.cached import CachedImages
+from mcm.data.files import PARTIAL_SUFFIX
 from mcm.data.fluent.captions import prompt
 from mcm.data.fluent.render import decode
 from mcm.data.fluent.scene import Combination
 from mcm.data.fluent.world import World
+from mcm.digests import digest_json
 from mcm.distillation.callbacks import Log, Report
+from mcm.distillation.checkpoints import ASIDE
+from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.features import ClipFeatures, FrameFeatures
 from mcm.evaluation.frechet import features, frechet_distance, paired_shift
@@ -30,6 +38,7 @@ from mcm.evaluation.motion import MotionFidelity
 from mcm.evaluation.networks import Judges
 from mcm.sampling.pixels import to_uint8
 
+BEST_FILE = "proxy.json"
 STEPS = 4
 REAL = 512
 _FIRST = 100_000
@@ -50,6 +59,7 @@ class Yardstick:
         frames: Features of the frames to look like: the images', or the real clips' own.
         images: Whether there are images to look like.
         observers: What sees clips, and what sees their frames.
+        digest: Of all that decides a score, but for the student.
     """
 
     combinations: tuple[Combination, ...]
@@ -57,6 +67,7 @@ class Yardstick:
     frames: Observations
     images: bool
     observers: tuple[ClipFeatures, FrameFeatures]
+    digest: str
 
     @classmethod
     def of(
@@ -72,17 +83,26 @@ class Yardstick:
             judges: The trained networks.
 
         Raises:
-            UserError: A network is missing; names the command that trains it.
+            UserError: A network is missing, which names the command that trains it; or there is
+                one image, of which a Fréchet distance cannot be.
         """
+        judges = judges or Judges()
         observers = ClipFeatures(judges), FrameFeatures(judges)
         world, named = World(), combinations(count)
         clips = [
             _clip(str(n), decode(world.poor_video(_FIRST + n)[0])) for n in range(max(real, count))
         ]
         stills = [_clip(str(n), image) for n, image in enumerate(images)]
+        if len(stills) == 1:
+            raise UserError(
+                "trainer.proxy_every: data.images holds one image, and a distance to images needs "
+                "two at least; give more, or set trainer.proxy_every=null"
+            )
         video = _seen(observers[0], clips)
         frames = _seen(observers[1], stills or clips)
-        return cls(named, video, frames, bool(stills), observers)
+        facts = [judges.digest("clips"), judges.digest("frames"), count, len(clips)]
+        looks = [sha256(still.frames_thwc.tobytes()).hexdigest() for still in stills]
+        return cls(named, video, frames, bool(stills), observers, digest_json([*facts, *looks]))
 
     @property
     def prompts(self) -> list[str]:
@@ -119,24 +139,40 @@ class Proxy:
 
     Attributes:
         measure: Measures the student as it is.
-        keep: Writes the student of a step as the best.
+        write: Writes the student as it is into a folder.
         folder: Of the best student; ``proxy.json`` in it says how good it is.
         log: Where the numbers go.
         every: Steps between measurements.
+        yardstick: Digest of what it is measured with.
+        done: Finished steps before this run. A best student of later ones, or by another
+            yardstick, is set aside.
         best: The lowest score so far.
     """
 
     measure: Callable[[], dict[str, float]]
-    keep: Callable[[int], None]
+    write: Callable[[Path], object]
     folder: Path
     log: Log
     every: int
-    best: float = field(default=math.inf)
+    yardstick: str = ""
+    done: int = 0
+    best: float = field(default=math.inf, init=False)
 
     def __post_init__(self) -> None:
-        file = self.folder / "proxy.json"
-        if file.is_file():
-            self.best = float(json.loads(file.read_text(encoding="utf-8"))["score"])
+        file = self.folder / BEST_FILE
+        if not file.is_file():
+            return
+        facts = read_json(file, "what a run with trainer.proxy_every writes")
+        if facts.get("yardstick") == self.yardstick and facts["step"] <= self.done:
+            self.best = float(facts["score"])
+            return
+        aside = self.folder.with_name(ASIDE + self.folder.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        print(
+            "set aside, as it is from after the step that the run goes on from, or was measured "
+            f"otherwise: {self.folder.rename(aside)}",
+            file=sys.stderr,
+        )
 
     def after_step(self, report: Report) -> None:
         """Measure when due, and keep the student if it is the best."""
@@ -146,9 +182,17 @@ class Proxy:
         self.log.scalars(report.step, {f"proxy/{name}": value for name, value in found.items()})
         if found["score"] < self.best:
             self.best = found["score"]
-            self.keep(report.step)
-            facts = json.dumps({"step": report.step, **found}, indent=2)
-            (self.folder / "proxy.json").write_text(facts + "\n", encoding="utf-8")
+            self._keep({"step": report.step, **found, "yardstick": self.yardstick})
+
+    def _keep(self, facts: Mapping[str, object]) -> None:
+        """Write the student with what is known of it, and put it in place when it is whole."""
+        partial = self.folder.with_name(f".{self.folder.name}{PARTIAL_SUFFIX}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self.write(partial)
+        (partial / BEST_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        partial.rename(self.folder)
 
     def close(self) -> None:
         """Nothing to finish."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from mcm.data.cache_files import identity
 from mcm.devices import pick_device, pick_dtype, return_freed_memory
 from mcm.distillation import checkpoints
 from mcm.distillation.begin import add_variants, begin_auxiliary, check_family, worn_hash
+from mcm.distillation.claim import claimed
 from mcm.distillation.feed import Feed
 from mcm.distillation.fit import check_caches
 from mcm.distillation.objective import MotionConsistency
@@ -62,14 +65,24 @@ def distill(recipe: Recipe) -> Path:
     trainer = Trainer(objective, feed, recipe, accelerator, backbone_identity)
     if resumed is not None:
         trainer.restore(resumed)
-    if accelerator.is_main_process:
+    with _opened(trainer, recipe):
+        callbacks = watchers.callbacks(trainer) if accelerator.is_main_process else []
+        return _finish(trainer.run(callbacks), trainer, recipe)
+
+
+@contextmanager
+def _opened(trainer: Trainer, recipe: Recipe) -> Iterator[None]:
+    """Hold the run's folder, with the recipe in it and no checkpoint after this run's step."""
+    if not trainer.accelerator.is_main_process:
+        yield
+        return
+    output = Path(recipe.trainer.output)
+    with claimed(output):
         save(recipe, output)
         checkpoints.remove_partial(trainer.folder)
         for path in checkpoints.set_aside(trainer.folder, trainer.step):
             print(f"set aside, as the run goes on from before it: {path}", file=sys.stderr)
-    callbacks = watchers.callbacks(trainer) if accelerator.is_main_process else []
-    outcome = trainer.run(callbacks)
-    return _finish(outcome, trainer, recipe)
+        yield
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -119,18 +132,25 @@ def prepare_backbone(
 
 
 def _check_output(output: Path, recipe: Recipe) -> checkpoints.Checkpoint | None:
-    """Find the checkpoint to resume, or make sure that nothing is overwritten."""
+    """Find the checkpoint to resume, and make sure that no other run is overwritten."""
     if output.exists() and not output.is_dir():
         raise UserError(f"trainer.output: {output} is a file; give a folder")
-    if recipe.trainer.resume is not None:
-        return checkpoints.load(checkpoints.find(output, recipe.trainer.resume))
     taken = (output / FILE_NAME, output / STUDENT_FOLDER, output / checkpoints.FOLDER)
-    if any(path.exists() for path in taken):
+    holds_run = any(path.exists() for path in taken)
+    if recipe.trainer.resume is None:
+        if holds_run:
+            raise UserError(
+                f"trainer.output: {output} holds a run already; add trainer.resume=latest to "
+                "continue it (once it has a checkpoint), or give another folder"
+            )
+        return None
+    found = checkpoints.find(output, recipe.trainer.resume)
+    if holds_run and found.resolve().parent != (output / checkpoints.FOLDER).resolve():
         raise UserError(
-            f"trainer.output: {output} holds a run already; add trainer.resume=latest to continue "
-            "it (once it has a checkpoint), or give another folder"
+            f"trainer.output: {output} holds a run already, and {found} is a checkpoint of "
+            "another; give the folder of that run, or a new one"
         )
-    return None
+    return checkpoints.load(found)
 
 
 def _finish(outcome: Outcome, trainer: Trainer, recipe: Recipe) -> Path:

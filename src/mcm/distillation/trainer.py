@@ -95,15 +95,18 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a checkpoint from the first process and return its folder."""
+        if self.accelerator.is_main_process:
+            self._write_checkpoint()
+        self.accelerator.wait_for_everyone()
+        return self.folder / f"step-{self.step:08}"
+
+    def _write_checkpoint(self) -> None:
         scaler, structure = self.accelerator.scaler, checkpoints.structure(self.recipe)
         state = scaler.state_dict() if scaler is not None else {}
         counters = {"guard": vars(self.guard), "scaler": state}
         card = checkpoints.Card(self.step, self.identity, structure, counters)
-        if self.accelerator.is_main_process:
-            weights, moments = self.objective.weights(), self.learner.state()
-            checkpoints.save(self.folder, card, weights, moments, self.recipe.trainer.keep_last)
-        self.accelerator.wait_for_everyone()
-        return self.folder / f"step-{self.step:08}"
+        weights, moments = self.objective.weights(), self.learner.state()
+        checkpoints.save(self.folder, card, weights, moments, self.recipe.trainer.keep_last)
 
     def run(self, callbacks: Sequence[Callback] = ()) -> Outcome:
         """Train to the end, to the time limit or to an interruption, and save.
@@ -136,13 +139,21 @@ class Trainer:
             stop = interrupted or late or self.step >= section.steps
             scalars["seconds"] = time.monotonic() - began
             report = Report(self.step, section.steps, scalars, self.guard.total, stop, interrupted)
-            for callback in callbacks:
-                callback.after_step(report)
+            self._tell(callbacks, report)
             saved = None
             if stop or due or self.step % (section.checkpoint_every or self.step + 1) == 0:
                 saved = self.save()
                 clock.saved()
         return Outcome(self.step, interrupted, saved or self.save())
+
+    def _tell(self, callbacks: Sequence[Callback], report: Report) -> None:
+        """Tell the watchers of a step; what was trained is saved even where one of them fails."""
+        try:
+            for callback in callbacks:
+                callback.after_step(report)
+        except Exception:
+            self._write_checkpoint()  # without the others, who do not know of the failure
+            raise
 
     def _update(self, stream: Iterator[DistillBatch]) -> dict[str, float]:
         """Make one optimiser step, or leave it out where something is not finite."""

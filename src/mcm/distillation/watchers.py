@@ -88,8 +88,8 @@ class Watchers:
         def make(number: int) -> Clip:
             return maker.student(self.proxy[number], steps, STUDENT)
 
-        def keep(step: int) -> None:
-            assert step == trainer.step
-            trainer.write(folder)
+        def measure() -> dict[str, float]:
+            return yardstick.measure(make)
 
-        return [Proxy(lambda: yardstick.measure(make), keep, folder, log, every)]
+        done = trainer.step
+        return [Proxy(measure, trainer.write, folder, log, every, yardstick.digest, done)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mcm.errors import UserError
 from mcm.evaluation.contenders import Contender, parse_contender
@@ -56,12 +56,25 @@ def parse_teacher(text: str | None, device: str, dtype: str) -> Contender | None
     return teacher
 
 
-def check_labels(contenders: Sequence[Contender], teacher: Contender | None) -> None:
-    """Refuse labels that would share a folder of runs, before anything is made.
+def check_labels(
+    contenders: Sequence[Contender], teacher: Contender | None, real: Collection[str] = ()
+) -> None:
+    """Refuse labels that would share a folder of runs or a row, before anything is made.
+
+    Args:
+        contenders: The models.
+        teacher: Whose clips flow is compared with.
+        real: Names of real material.
 
     Raises:
-        UserError: Two models do, or one and another teacher.
+        UserError: Two models do, or one and another teacher, or one and real material.
     """
+    for one in (*contenders, *filter(None, [teacher])):
+        if one.label in real:
+            raise UserError(
+                f"models: {one.text} is called {one.label!r} as real material is; give it "
+                ":label=another"
+            )
     by_folder: dict[str, Contender] = {}
     for one in contenders:
         other = by_folder.setdefault(run_name(one.label, 0), one)

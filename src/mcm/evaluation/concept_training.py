@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mcm.data.fluent import render
 from mcm.data.fluent.concepts import CONCEPT_NAMES
 from mcm.data.fluent.scene import FRAMES, combinations
 from mcm.data.fluent.world import World
-from mcm.data.samples import Sample
+from mcm.data.samples import Sample, digest_samples
 from mcm.data.sources import open_source
 from mcm.errors import UserError
 from mcm.evaluation.concept import ConceptJudge, ConceptNet, to_input
@@ -111,15 +112,27 @@ def draw_batch(x_nchw: Tensor, label_n: Tensor, seed: int, step: int) -> tuple[T
 
 
 def load_frames(shards: Path, folder: Path, clips: int) -> tuple[Tensor, Tensor]:
-    """Return small real frames (n, 3, 64, 64) uint8 and labels (n,); made once, kept in a file."""
+    """Return small real frames (n, 3, 64, 64) uint8 and labels (n,); made once, kept in a file.
+
+    Raises:
+        UserError: The shards are not there or of another kind, or the file is of other ones.
+    """
     path = folder / "frames.npz"
+    items = islice(open_source(shards), clips)
+    source = f"{clips} {digest_samples(item for item in items if isinstance(item, Sample))}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         pairs = [*_video_frames(shards, clips), *_stills(clips)]
         part = folder / "frames.part.npz"
-        np.savez(part, frames=[frame for frame, _ in pairs], labels=[label for _, label in pairs])
+        frames, labels = [frame for frame, _ in pairs], [label for _, label in pairs]
+        np.savez(part, frames=frames, labels=labels, source=source)
         part.replace(path)
     stored = np.load(path)
+    if "source" not in stored or str(stored["source"]) != source:
+        raise UserError(
+            f"{path}: has the frames of other shards than {shards}; give another --output, or "
+            "remove it"
+        )
     return torch.from_numpy(stored["frames"]), torch.from_numpy(stored["labels"])
 
 

@@ -96,10 +96,10 @@ def evaluate_models(
     pick_dtype(dtype, pick_device(device))
     named = [parse_contender(text, parse_steps(steps), device, dtype) for text in models]
     master = parse_teacher(teacher, device, dtype)
-    check_labels(named, master)
     chosen = _protocol(protocol, real, judges, teacher)
     if protocol:
         check_prompts(chosen.requests(count))
+    check_labels(named, master, chosen.references())
     words = _words(output, teacher, count, real, protocol, judges, device, dtype)
     command = Command(tuple(one.with_steps for one in named), words)
     suite = Suite(output, chosen, tuple(named), count, master, command)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +40,7 @@ from mcm.evaluation.sharpness import FrameSharpness
 from mcm.evaluation.speed import SecondsPerClip
 from mcm.fields import Count, Name, Section, Size
 from mcm.recipe import read
+from mcm.sampling.options import ModelWarning
 
 REAL_VIDEOS, REAL_IMAGES = "real-videos", "real-images"
 
@@ -257,10 +260,15 @@ class ListProtocol:
 
 def _samples(place: str | None, most: int) -> list[Sample]:
     assert place is not None
-    found: list[Sample] = []
-    for sample in open_source(place):
-        if isinstance(sample, Sample) and len(found) < most:
-            found.append(sample)
+    items = list(islice(open_source(place), most))
+    found = [item for item in items if isinstance(item, Sample)]
+    bad = [item for item in items if not isinstance(item, Sample)]
+    if bad:
+        warnings.warn(
+            f"{place}: {len(bad)} of {len(items)} samples are left out, the first is {bad[0]}",
+            ModelWarning,
+            stacklevel=2,
+        )
     if len(found) < 2:
         raise UserError(f"{place}: holds {len(found)} usable samples, expected two at least")
     return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mcm.checks import check_text, is_blank
 from mcm.errors import UserError
 
 _CAPTION_COLUMNS = ("caption", "name", "prompt", "text")
@@ -25,7 +26,8 @@ def read_prompts(path: Path, count: int | None = None) -> list[str]:
         count: How many of them; all by default.
 
     Raises:
-        UserError: The file is missing, of another layout, or holds fewer.
+        UserError: The file is missing, of another layout, or holds fewer; or one of them holds
+            control characters or broken Unicode.
     """
     readers: dict[str, Callable[[Path, str], Iterator[str]]] = {
         ".csv": _of_csv,
@@ -38,11 +40,19 @@ def read_prompts(path: Path, count: int | None = None) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a list of prompts: {error}") from None
-    stripped = (prompt.strip() for prompt in readers[path.suffix.lower()](path, text))
-    prompts = list(dict.fromkeys(prompt for prompt in stripped if prompt))
+    entries = readers[path.suffix.lower()](path, text)
+    prompts = list(dict.fromkeys(_showing(entries, path)))
     if len(prompts) < (count or 1):
         raise UserError(f"{path}: holds {len(prompts)} prompts, expected at least {count or 1}")
     return prompts[:count]
+
+
+def _showing(entries: Iterator[str], path: Path) -> Iterator[str]:
+    """Yield the prompts that show something, without surrounding space."""
+    for number, entry in enumerate(entries, 1):
+        prompt = check_text(entry, f"{path}: prompt {number}").strip()
+        if not is_blank(prompt):
+            yield prompt
 
 
 def _of_csv(path: Path, text: str) -> Iterator[str]:
@@ -95,4 +105,4 @@ def _text_of(row: Any, path: Path) -> str:
 
 
 def _of_lines(path: Path, text: str) -> Iterator[str]:
-    return iter(text.splitlines())
+    return iter(text.split("\n"))

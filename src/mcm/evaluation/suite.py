@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import groupby
@@ -12,6 +13,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from mcm.digests import digest_json
+from mcm.errors import UserError
 from mcm.evaluation.clips import EvaluationClip
 from mcm.evaluation.coherence import TEACHER
 from mcm.evaluation.commands import Command
@@ -21,6 +23,7 @@ from mcm.evaluation.metric import NOTHING, Metric
 from mcm.evaluation.protocol import Protocol, Reference
 from mcm.evaluation.runs import RESOLVED, Header, Make, OnClip, Row, observe_all, read_rows
 from mcm.evaluation.table import REAL_STEPS, TableRow, results_of
+from mcm.safety.guard import Refused
 
 TEACHER_STEPS = 50
 
@@ -88,7 +91,7 @@ class Suite:
     command: Command = field(default_factory=Command)
 
     def run(self, part: Part, on_clip: Callable[[str], OnClip], clips: ClipSink) -> None:
-        """Generate and observe what no part of the evaluation has yet, one model at a time.
+        """Observe real material, which may be damaged, then generate and observe model by model.
 
         Args:
             part: Which share of every run.
@@ -103,8 +106,9 @@ class Suite:
         for run in runs:
             self._rows(run)
         for contender, group in groupby(runs, lambda run: run.contender):
-            for run in group:
-                self._observe(run, part, on_clip)
+            with _named(contender):
+                for run in group:
+                    self._observe(run, part, on_clip)
             if contender:
                 contender.release()
 
@@ -222,7 +226,7 @@ class Suite:
 
     def _runs(self, clips: ClipSink | None = None) -> list[_Run]:
         models = [self._run_of(contender, steps, clips) for contender, steps in self._entries]
-        return [*self._compared_with.values(), *models, *self._shown.values()]
+        return [*self._compared_with.values(), *self._shown.values(), *models]
 
     def _run_of(self, contender: Contender, steps: int, clips: ClipSink | None = None) -> _Run:
         name = run_name(contender.label, steps)
@@ -258,6 +262,17 @@ class Suite:
         """Return those of a run's clips that are asked for."""
         keys = {request.key for request in run.asked}
         return [row for row in read_rows(self._files(run), run.header) if row["key"] in keys]
+
+
+@contextmanager
+def _named(contender: Contender | None) -> Iterator[None]:
+    """Say whose clips could not be made."""
+    try:
+        yield
+    except UserError as error:
+        if contender is None or isinstance(error, Refused):
+            raise
+        raise UserError(f"{contender.text}: {error}") from None
 
 
 def run_name(label: str, steps: int) -> str:

@@ -117,7 +117,7 @@ class CriticSection(Section):
     """Feature levels to judge; null: the backbone's default."""
     weights: Name | None = None
     """File, folder or hub name of the backbone's weights; null: its default."""
-    size: Count = 224
+    size: Annotated[int, Field(ge=32)] = 224
     """Largest side of a judged frame in pixels; smaller frames keep their size."""
     width: Count = 64
     """Channels inside every head."""

@@ -15,6 +15,7 @@ from mcm.fields import (
     Positive,
     Precision,
     Section,
+    Seed,
     Steps,
 )
 
@@ -41,7 +42,7 @@ class ValidationSection(Section):
 
     prompts: Annotated[tuple[Name, ...], Strict(False)] = ()
     """Prompts; none turns validation clips off."""
-    seeds: Annotated[tuple[CountOrZero, ...], Strict(False)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Strict(False)] = (0,)
     """Seeds, each used for every prompt."""
     steps: Annotated[tuple[Steps, ...], Strict(False)] = (1, 2, 4, 8)
     """Student step counts."""
@@ -65,7 +66,7 @@ class TrainerSection(Section):
     time."""
     mixed_precision: Precision = "auto"
     """Autocast; `auto` is bf16 where the hardware has it."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     checkpoint_every: Count | None = 500
     """Steps between checkpoints; null: by time only."""

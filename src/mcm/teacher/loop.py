@@ -152,6 +152,8 @@ def train(
     if stop.asked:
         print(f"interrupted at step {step}; saved, the same command goes on", file=sys.stderr)
         raise SystemExit(EXIT_CODE)
+    if step < config.steps:
+        print(f"step {step} of {config.steps}; the same command goes on", file=sys.stderr)
     average.copy_to(module)
     return step
 
