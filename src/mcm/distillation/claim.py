@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,14 +23,13 @@ def claimed(output: Path) -> Iterator[None]:
     output.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with suppress(NotImplementedError):  # a file system without locks
+            lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
             f"trainer.output: {output}: another process trains into this folder; wait for it, or "
             "give another one"
         ) from None
-    except NotImplementedError:  # a file system without locks
-        pass
     try:
         yield
     finally:

@@ -149,13 +149,22 @@ def train(
                 _save(module, optimizers, average, folder, step, time.monotonic() - start)
                 saved = time.monotonic()
         _save(module, optimizers, average, folder, step, time.monotonic() - start)
-    if stop.asked:
-        print(f"interrupted at step {step}; saved, the same command goes on", file=sys.stderr)
-        raise SystemExit(EXIT_CODE)
-    if step < config.steps:
-        print(f"step {step} of {config.steps}; the same command goes on", file=sys.stderr)
+    _tell_end(stop.asked, step, config.steps)
     average.copy_to(module)
     return step
+
+
+def _tell_end(interrupted: bool, step: int, steps: int) -> None:
+    """Say what is left of a run.
+
+    Raises:
+        SystemExit: Code 130, when it was interrupted.
+    """
+    if interrupted:
+        print(f"interrupted at step {step}; saved, the same command goes on", file=sys.stderr)
+        raise SystemExit(EXIT_CODE)
+    if step < steps:
+        print(f"step {step} of {steps}; the same command goes on", file=sys.stderr)
 
 
 def _descend(
